@@ -1,0 +1,1 @@
+"""From a trained student to a model pack: export, calibrate, quantize, check, write."""

@@ -1,0 +1,250 @@
+"""The numeric forms of the step: float, INT8 for CPUs, INT8 for TensorRT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ser.converters.onnx_writer import GraphWriter, Grid, Value
+from edge_ser.converters.weights import ConvWeights
+
+__all__ = ["CpuInt8Form", "FloatForm", "Range", "TensorRtInt8Form"]
+
+
+@dataclass(frozen=True)
+class Range:
+    """What an activation spans in real units."""
+
+    low: float
+    high: float
+
+
+class FloatForm:
+    """Everything in float32, the reference of all other forms.
+
+    Args:
+        half_weights: store convolution weights as float16, computed in float32 all the same;
+            half the file for a rounding far below that of INT8.
+    """
+
+    def __init__(self, half_weights: bool = False) -> None:
+        self._half_weights = half_weights
+
+    def history_grid(self, source: str) -> Grid | None:
+        """Float."""
+        return None
+
+    def enter(self, g: GraphWriter, value: Value) -> Value:
+        """Unchanged."""
+        return value
+
+    def conv(self, g: GraphWriter, x: Value, conv: ConvWeights, source: str, relu: bool) -> Value:
+        """Conv and ReLU."""
+        weight = f"{conv.name}.weight"
+        if self._half_weights:
+            half = g.constant(f"{weight}.half", conv.weight.astype(np.float16))
+            weight = g.node("Cast", [half], conv.weight.shape, weight, to=1).name
+        else:
+            g.constant(weight, conv.weight)
+        return float_conv(g, x, conv, weight, relu)
+
+    def join(self, g: GraphWriter, parts: list[Value], name: str) -> Value:
+        """Concat."""
+        return g.concat(parts, 1, name)
+
+    def to_float(self, g: GraphWriter, x: Value) -> Value:
+        """Unchanged."""
+        return x
+
+    def matmul_input(self, g: GraphWriter, x: Value, source: str) -> Value:
+        """Unchanged."""
+        return x
+
+
+class CpuInt8Form:
+    """What ONNX Runtime's CPU kernels like: unsigned activations, integer state, no float
+    between convolutions.
+
+    Weights are symmetric per output channel and use 7 of their 8 bits: kernels of x86
+    processors without VNNI add two products in 16 bits, which 8-bit weights can overflow.
+
+    Args:
+        ranges: of every activation, by name.
+    """
+
+    def __init__(self, ranges: Mapping[str, Range]) -> None:
+        self._grids = {name: unsigned_grid(span) for name, span in ranges.items()}
+
+    def history_grid(self, source: str) -> Grid | None:
+        """Past values stay on the grid of the activation."""
+        return self._grids[source]
+
+    def enter(self, g: GraphWriter, value: Value) -> Value:
+        """Quantized once, at the door."""
+        return self._quantize(g, value, value.name)
+
+    def conv(self, g: GraphWriter, x: Value, conv: ConvWeights, source: str, relu: bool) -> Value:
+        """QLinearConv; the ReLU is the lower end of the output's grid."""
+        assert x.grid is not None
+        out = self._grids[conv.name]
+        stored, scales = quantize_weight(conv.weight, bits=7)
+        bias_scale = x.grid.scale * scales
+        bias = np.clip(np.round(conv.bias / bias_scale), -(2**31), 2**31 - 1).astype(np.int32)
+        inputs: list[Value | str] = [
+            x,
+            *grid_constants(g, x.grid),
+            g.constant(f"{conv.name}.weight", stored),
+            g.constant(f"{conv.name}.weight.scale", scales),
+            g.constant(f"{conv.name}.weight.zero", np.zeros(len(scales), np.int8)),
+            *grid_constants(g, out),
+            g.constant(f"{conv.name}.bias", bias),
+        ]
+        shape = conv_shape(x, conv)
+        return g.node(
+            "QLinearConv", inputs, shape, conv.name, grid=out, **conv_attributes(conv)
+        )
+
+    def join(self, g: GraphWriter, parts: list[Value], name: str) -> Value:
+        """QLinearConcat onto one common grid."""
+        grid = self._grids[name]
+        inputs: list[Value | str] = [*grid_constants(g, grid)]
+        for part in parts:
+            quantized = part if part.grid else self._quantize(g, part, part.name)
+            assert quantized.grid is not None
+            inputs += [quantized, *grid_constants(g, quantized.grid)]
+        shape = (1, sum(part.shape[1] for part in parts), parts[0].shape[2])
+        return g.node(
+            "QLinearConcat", inputs, shape, name, grid=grid, domain="com.microsoft", axis=1
+        )
+
+    def to_float(self, g: GraphWriter, x: Value) -> Value:
+        """DequantizeLinear."""
+        assert x.grid is not None
+        inputs = [x, *grid_constants(g, x.grid)]
+        return g.node("DequantizeLinear", inputs, x.shape, f"{x.name}.float")
+
+    def matmul_input(self, g: GraphWriter, x: Value, source: str) -> Value:
+        """The attention's small products stay in float."""
+        return x
+
+    def _quantize(self, g: GraphWriter, x: Value, source: str) -> Value:
+        grid = self._grids[source]
+        inputs = [x, *grid_constants(g, grid)]
+        return g.node("QuantizeLinear", inputs, x.shape, f"{x.name}.stored", grid=grid)
+
+
+class TensorRtInt8Form:
+    """What TensorRT's parser takes for explicit quantization: symmetric signed Q/DQ before
+    every product, weights INT8 per output channel, bias and state in float.
+
+    Args:
+        ranges: of every activation, by name.
+    """
+
+    def __init__(self, ranges: Mapping[str, Range]) -> None:
+        self._grids = {name: signed_grid(span) for name, span in ranges.items()}
+
+    def history_grid(self, source: str) -> Grid | None:
+        """Float: one scale per tensor is applied where it is used."""
+        return None
+
+    def enter(self, g: GraphWriter, value: Value) -> Value:
+        """Unchanged."""
+        return value
+
+    def conv(self, g: GraphWriter, x: Value, conv: ConvWeights, source: str, relu: bool) -> Value:
+        """Q, DQ, Conv with a dequantized weight, ReLU."""
+        stored, scales = quantize_weight(conv.weight, bits=8)
+        weight = g.node(
+            "DequantizeLinear",
+            [
+                g.constant(f"{conv.name}.weight.stored", stored),
+                g.constant(f"{conv.name}.weight.scale", scales),
+                g.constant(f"{conv.name}.weight.zero", np.zeros(len(scales), np.int8)),
+            ],
+            conv.weight.shape,
+            f"{conv.name}.weight",
+            axis=0,
+        )
+        return float_conv(g, self._pair(g, x, source), conv, weight.name, relu)
+
+    def join(self, g: GraphWriter, parts: list[Value], name: str) -> Value:
+        """Concat in float; the convolution behind it quantizes."""
+        return g.concat(parts, 1, name)
+
+    def to_float(self, g: GraphWriter, x: Value) -> Value:
+        """Unchanged."""
+        return x
+
+    def matmul_input(self, g: GraphWriter, x: Value, source: str) -> Value:
+        """Q and DQ, so that TensorRT fuses the attention in INT8."""
+        return self._pair(g, x, source)
+
+    def _pair(self, g: GraphWriter, x: Value, source: str) -> Value:
+        scale, zero = grid_constants(g, self._grids[source], signed=True)
+        stored = g.node("QuantizeLinear", [x, scale, zero], x.shape, f"{x.name}.q")
+        return g.node("DequantizeLinear", [stored, scale, zero], x.shape, f"{x.name}.dq")
+
+
+def float_conv(g: GraphWriter, x: Value, conv: ConvWeights, weight: str, relu: bool) -> Value:
+    """Conv with a float bias; its output carries the name of the layer."""
+    bias = g.constant(f"{conv.name}.bias", conv.bias)
+    shape = conv_shape(x, conv)
+    name = f"{conv.name}.sum" if relu else conv.name
+    y = g.node("Conv", [x, weight, bias], shape, name, **conv_attributes(conv))
+    return g.node("Relu", [y], shape, conv.name) if relu else y
+
+
+def conv_attributes(conv: ConvWeights) -> dict[str, object]:
+    """Attributes of an ONNX convolution without padding."""
+    return {
+        "strides": [conv.stride],
+        "dilations": [conv.dilation],
+        "group": conv.groups,
+        "kernel_shape": [conv.weight.shape[2]],
+    }
+
+
+def conv_shape(x: Value, conv: ConvWeights) -> tuple[int, ...]:
+    """Shape of the convolution of ``x``."""
+    reach = (conv.weight.shape[2] - 1) * conv.dilation + 1
+    return (1, conv.weight.shape[0], (x.shape[2] - reach) // conv.stride + 1)
+
+
+def unsigned_grid(span: Range) -> Grid:
+    """The UINT8 grid over ``span`` that holds zero exactly."""
+    low, high = min(span.low, 0.0), max(span.high, 0.0)
+    scale = max(high - low, 1e-6) / 255.0
+    return Grid(scale, int(round(-low / scale)))
+
+
+def signed_grid(span: Range) -> Grid:
+    """The symmetric INT8 grid that holds ``span``."""
+    return Grid(max(abs(span.low), abs(span.high), 1e-6) / 127.0, 0)
+
+
+def quantize_weight(
+    weight: NDArray[np.float32], bits: int
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Symmetric per output channel: stored ``int8`` weights and ``(c_out,)`` scales."""
+    largest = 2 ** (bits - 1) - 1
+    peak = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
+    scales = (np.maximum(peak, 1e-8) / largest).astype(np.float32)
+    stored = np.round(weight / scales[:, None, None])
+    return np.clip(stored, -largest, largest).astype(np.int8), scales
+
+
+def grid_constants(g: GraphWriter, grid: Grid, signed: bool = False) -> tuple[str, str]:
+    """Names of the scale and the zero point of ``grid``."""
+    dtype = np.int8 if signed else np.uint8
+    scale = np.float32(grid.scale)
+    key = f"grid_{scale.view(np.uint32):08x}"
+    return (
+        g.constant(f"{key}.scale", np.array(scale)),
+        g.constant(f"{key}.{'s' if signed else 'u'}{grid.zero}", np.array(grid.zero, dtype)),
+    )
+
+

@@ -1,0 +1,179 @@
+"""The streaming step as an ONNX graph, the same structure for every numeric form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import onnx
+
+from edge_ser.converters.onnx_writer import GraphWriter, Grid, StateTensor, Value
+from edge_ser.converters.weights import AttentionWeights, ConvWeights, StepWeights
+
+__all__ = ["NumericForm", "StepModel", "build_step"]
+
+
+class NumericForm(Protocol):
+    """How numbers are stored and multiplied: in float, or in one of the INT8 forms."""
+
+    def history_grid(self, source: str) -> Grid | None:
+        """Grid in which past values of the activation ``source`` are kept, None for float."""
+        ...
+
+    def enter(self, g: GraphWriter, value: Value) -> Value:
+        """The float input of the graph as the convolutions take it."""
+        ...
+
+    def conv(self, g: GraphWriter, x: Value, conv: ConvWeights, source: str, relu: bool) -> Value:
+        """A convolution of ``x``, which holds the activation ``source``."""
+        ...
+
+    def join(self, g: GraphWriter, parts: list[Value], name: str) -> Value:
+        """Channels of several activations side by side."""
+        ...
+
+    def to_float(self, g: GraphWriter, x: Value) -> Value:
+        """``x`` in floating point."""
+        ...
+
+    def matmul_input(self, g: GraphWriter, x: Value, source: str) -> Value:
+        """A float operand of the attention's products, as the form wants it."""
+        ...
+
+
+@dataclass(frozen=True)
+class StepModel:
+    """A model of one streaming step.
+
+    Attributes:
+        onnx: inputs ``mel`` ``(1, n_mels, step_frames) float32`` and the states, outputs
+            ``logits`` ``(1, labels) float32`` and the states' successors.
+        states: what is carried from step to step.
+    """
+
+    onnx: onnx.ModelProto
+    states: tuple[StateTensor, ...]
+
+
+def build_step(weights: StepWeights, form: NumericForm) -> StepModel:
+    """Write the step of ``weights`` in the numeric form ``form``.
+
+    Activations are named after the layer that makes them (``shallow1``, ``middle_attention``,
+    ``fuse``), which is also the key of their range in a calibration.
+    """
+    g, c = GraphWriter(), weights.config
+    x = form.enter(g, g.input("mel", (1, c.n_mels, c.step_frames)))
+    shallow = _stack(g, form, x, "mel", weights.shallow)
+    middle = _stack(g, form, shallow, weights.shallow[-1].name, weights.middle)
+    middle_name, high_name = weights.middle[-1].name, weights.high[-1].name
+    middle_cross = _attention(g, form, middle, middle_name, weights.middle_attention)
+    high = _stack(g, form, middle, middle_name, weights.high)
+    high_cross = _attention(g, form, high, high_name, weights.high_attention)
+    joined = form.join(g, [shallow, middle, middle_cross, high, high_cross], "depths")
+    fused = form.to_float(g, form.conv(g, joined, weights.fuse, "depths", relu=True))
+    statistics = _memory(g, fused, weights)
+    hidden = _dense(g, statistics, weights.hidden, "hidden")
+    hidden = g.node("Relu", [hidden], hidden.shape, "hidden.relu")
+    g.output(_dense(g, hidden, weights.classifier, "classifier"), "logits")
+    return StepModel(g.model("edge-ser step"), tuple(g.states))
+
+
+def _stack(
+    g: GraphWriter, form: NumericForm, x: Value, source: str, convs: tuple[ConvWeights, ...]
+) -> Value:
+    for conv in convs:
+        past = g.state(
+            f"{conv.name}.past",
+            (1, conv.c_in, conv.history),
+            conv.before,
+            form.history_grid(source),
+        )
+        joined = g.concat([past, x], 2, f"{conv.name}.joined")
+        g.keep(past, joined, 2)
+        x = form.conv(g, joined, conv, source, relu=True)
+        source = conv.name
+    return x
+
+
+def _attention(
+    g: GraphWriter, form: NumericForm, x: Value, source: str, w: AttentionWeights
+) -> Value:
+    """Queries of the acoustic half over past and present keys of the semantic half."""
+    tokens, channels = x.shape[2], w.weight.shape[0] // 3
+    size = channels // w.heads
+    before = np.zeros(x.shape[1], np.float32)
+    projection = ConvWeights(w.name, w.weight, w.bias, 1, 1, 1, 0, before)
+    qkv = form.to_float(g, form.conv(g, x, projection, source, relu=False))
+    qkv = g.reshape(qkv, (w.heads, 3 * size, tokens), f"{w.name}.heads")
+    q, k, v = g.split(qkv, [size] * 3, 1, f"{w.name}.qkv")
+    whole = w.context + tokens
+    kept = []
+    for role, new in (("key", k), ("value", v)):
+        past = g.state(
+            f"{w.name}.{role}.past", (w.heads, size, w.context), np.zeros(size, np.float32), None
+        )
+        joined = g.concat([past, new], 2, f"{w.name}.{role}")
+        g.keep(past, joined, 2)
+        kept.append(form.matmul_input(g, joined, f"{w.name}.{role}"))
+    keys, values = kept
+    q = form.matmul_input(g, q, f"{w.name}.query")
+    q = g.node("Transpose", [q], (w.heads, tokens, size), f"{w.name}.rows", perm=[0, 2, 1])
+    scores = g.node("MatMul", [q, keys], (w.heads, tokens, whole), f"{w.name}.scores")
+    share = g.node("Softmax", [scores], scores.shape, f"{w.name}.share", axis=-1)
+    share = form.matmul_input(g, share, f"{w.name}.share")
+    columns = (w.heads, whole, tokens)
+    share = g.node("Transpose", [share], columns, f"{w.name}.columns", perm=[0, 2, 1])
+    mixed = g.node("MatMul", [values, share], (w.heads, size, tokens), f"{w.name}.mixed")
+    return g.reshape(mixed, (1, channels, tokens), f"{w.name}.out")
+
+
+def _memory(g: GraphWriter, x: Value, weights: StepWeights) -> Value:
+    """Gated running mean and deviation, ``(1, 2 * fused)``; always in floating point."""
+    _, channels, tokens = x.shape
+    rows = 2 * channels + 1
+    gate = g.node(
+        "Conv",
+        [
+            x,
+            g.constant("gate.weight", weights.gate.weight),
+            g.constant("gate.bias", weights.gate.bias),
+        ],
+        (1, 1, tokens),
+        "gate.logit",
+    )
+    gate = g.node("Sigmoid", [gate], gate.shape, "gate")
+    square = g.node("Mul", [x, x], x.shape, "memory.square")
+    one = g.constant("memory.one", np.ones((1, 1, tokens), np.float32))
+    seen = g.concat([x, square, Value(one, (1, 1, tokens))], 1, "memory.seen")
+    column = g.reshape(gate, (1, tokens, 1), "gate.column")
+    gain = g.node("MatMul", [seen, column], (1, rows, 1), "memory.gain")
+    axes = g.constant("memory.axes", np.array([2], np.int64))
+    opened = g.node("ReduceSum", [gate, axes], (1, 1, 1), "memory.opened", keepdims=1)
+    rate = g.constant("memory.rate", np.array(-1.0 / weights.span_tokens, np.float32))
+    fade = g.node("Mul", [opened, rate], (1, 1, 1), "memory.fade")
+    keep = g.node("Exp", [fade], (1, 1, 1), "memory.keep")
+    past = g.state("memory.past", (1, rows, 1), np.zeros(rows, np.float32), None)
+    faded = g.node("Mul", [past, keep], past.shape, "memory.faded")
+    memory = g.node("Add", [faded, gain], past.shape, "memory.past.next")
+    g.replace_state(past, memory.name)
+    sums, weight = g.split(memory, [2 * channels, 1], 1, "memory.parts")
+    prior = g.constant("memory.prior", np.array(weights.prior, np.float32))
+    weight = g.node("Add", [weight, prior], weight.shape, "memory.weight")
+    means = g.node("Div", [sums, weight], sums.shape, "memory.means")
+    mean, power = g.split(means, [channels, channels], 1, "memory.moments")
+    squared = g.node("Mul", [mean, mean], mean.shape, "memory.mean_squared")
+    variance = g.node("Sub", [power, squared], mean.shape, "memory.variance")
+    eps = g.constant("memory.eps", np.array(weights.eps, np.float32))
+    variance = g.node("Max", [variance, eps], mean.shape, "memory.positive")
+    deviation = g.node("Sqrt", [variance], mean.shape, "memory.deviation")
+    statistics = g.concat([mean, deviation], 1, "statistics")
+    return g.reshape(statistics, (1, 2 * channels), "statistics.row")
+
+
+def _dense(
+    g: GraphWriter, x: Value, layer: tuple[np.ndarray, np.ndarray], name: str
+) -> Value:
+    weight, bias = layer
+    inputs = [x, g.constant(f"{name}.weight", weight), g.constant(f"{name}.bias", bias)]
+    return g.node("Gemm", inputs, (1, len(bias)), name, transB=1)

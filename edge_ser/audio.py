@@ -1,0 +1,188 @@
+"""Audio files: read, mix to mono, resample. Shared by the runtime and the converters."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ser.errors import InputError, MissingExtra
+
+__all__ = ["StreamResampler", "check_finite", "load_mono", "mix_to_mono", "read_mono"]
+
+FloatArray = NDArray[np.float32]
+
+
+def load_mono(path: Path | str, rate_hz: int) -> FloatArray:
+    """The audio file ``path`` as mono samples at ``rate_hz``.
+
+    Returns:
+        ``(n,) float32`` in about -1..1, at least one sample.
+
+    Raises:
+        InputError: the file is missing, empty, truncated, not audio, or has samples that
+            are no finite numbers.
+        MissingExtra: reading this file or rate needs the ``audio`` extra.
+    """
+    return np.concatenate(list(read_mono(path, rate_hz)))
+
+
+def read_mono(path: Path | str, rate_hz: int) -> Iterator[FloatArray]:
+    """The audio file ``path`` as mono blocks at ``rate_hz``, about a second each.
+
+    Memory stays the same however long the file is. Mono PCM WAV is read by the standard
+    library, other formats by soundfile, other rates go through soxr (``audio`` extra).
+
+    Raises:
+        InputError, MissingExtra: as :func:`load_mono`, some only when the fault is reached.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, not an audio file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty")
+    blocks = _soundfile_blocks(path) if _has_soundfile() else _wave_blocks(path)
+    resampler: StreamResampler | None = None
+    n_read = 0
+    for samples, file_rate_hz in blocks:
+        check_finite(samples, f"{path} from sample {n_read}" if n_read else str(path))
+        n_read += len(samples)
+        if resampler is None:
+            resampler = StreamResampler(file_rate_hz, rate_hz)
+        ready = resampler.push(mix_to_mono(samples))
+        if len(ready):
+            yield ready
+    if resampler is None or n_read == 0:
+        raise InputError(f"{path}: holds no audio samples")
+    rest = resampler.push(np.empty(0, np.float32), last=True)
+    if len(rest):
+        yield rest
+
+
+def _has_soundfile() -> bool:
+    try:
+        import soundfile  # noqa: F401
+    except (ImportError, OSError):  # OSError: the package is there, its library is not
+        return False
+    return True
+
+
+def _soundfile_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            announced, n_read = file.frames, 0
+            # libsndfile shortens a cut-off WAV to what is there and says so only in its log.
+            if "should be" in (shortened := file.extra_info):
+                line = next(line for line in shortened.splitlines() if "should be" in line)
+                raise InputError(f"{path}: is truncated ({line.strip()}); copy it again")
+            for block in file.blocks(file.samplerate, dtype="float32", always_2d=True):
+                n_read += len(block)
+                yield block, file.samplerate
+    except (soundfile.LibsndfileError, OSError) as error:
+        reason = getattr(error, "error_string", str(error)).rstrip(".")
+        raise InputError(
+            f"{path}: cannot be read as audio ({reason}); "
+            "is it a complete WAV, FLAC, OGG or MP3 file?"
+        ) from error
+    if n_read < announced:
+        raise InputError(
+            f"{path}: is truncated, it has {n_read} of {announced} samples; copy it again"
+        )
+
+
+def _wave_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
+    try:
+        with wave.open(str(path), "rb") as file:
+            width, channels, rate_hz = (
+                file.getsampwidth(),
+                file.getnchannels(),
+                file.getframerate(),
+            )
+            announced, n_read = file.getnframes(), 0
+            while data := file.readframes(rate_hz):
+                whole = len(data) // (width * channels)
+                n_read += whole
+                yield _pcm(data[: whole * width * channels], width).reshape(-1, channels), rate_hz
+    except (wave.Error, EOFError) as error:
+        with path.open("rb") as raw:
+            head = raw.read(12)
+        if head[:4] in (b"fLaC", b"OggS") or head[:3] == b"ID3" or "unknown format" in str(error):
+            raise MissingExtra("soundfile", "audio", f"read {path.name}") from error
+        raise InputError(
+            f"{path}: cannot be read as a WAV file ({error}); is it complete?"
+        ) from error
+    if n_read < announced:
+        raise InputError(
+            f"{path}: is truncated, it has {n_read} of {announced} samples; copy it again"
+        )
+
+
+def _pcm(data: bytes, width: int) -> FloatArray:
+    """Little-endian PCM of 1 (unsigned), 2, 3 or 4 bytes a sample in -1..1."""
+    if width == 1:
+        return (np.frombuffer(data, np.uint8).astype(np.float32) - 128.0) / 128.0
+    if width == 3:
+        raw = np.zeros((len(data) // 3, 4), np.uint8)
+        raw[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        return raw.view("<i4")[:, 0].astype(np.float32) / np.float32(2.0**31)
+    values = np.frombuffer(data, f"<i{width}").astype(np.float32)
+    return values / np.float32(2.0 ** (8 * width - 1))
+
+
+def check_finite(samples: FloatArray, where: str) -> None:
+    """Raise ``InputError`` naming the first sample that is NaN or infinite."""
+    # A sum is finite only if all its terms are, and costs one pass without a temporary.
+    if np.isfinite(np.sum(samples)):
+        return
+    bad = ~np.isfinite(samples)
+    if bad.any():
+        first = int(np.argwhere(bad)[0][0])
+        raise InputError(
+            f"{where}: sample {first} is {samples.reshape(len(samples), -1)[first][0]}, "
+            f"not a finite number ({int(bad.sum())} such samples); fix the source of this audio"
+        )
+
+
+def mix_to_mono(samples: FloatArray) -> FloatArray:
+    """The mean over the channels: ``(n, channels)`` to ``(n,)``, both ``float32``."""
+    if samples.shape[1] == 1:
+        return np.ascontiguousarray(samples[:, 0])
+    return np.mean(samples, axis=1, dtype=np.float32)
+
+
+class StreamResampler:
+    """Resamples mono chunks of a stream; the chunks may have any length.
+
+    Raises:
+        MissingExtra: the rates differ and soxr is not installed.
+    """
+
+    def __init__(self, from_hz: int, to_hz: int) -> None:
+        self._stream: Any = None
+        if from_hz != to_hz:
+            self._stream = _soxr(from_hz, to_hz).ResampleStream(
+                from_hz, to_hz, 1, dtype="float32", quality="HQ"
+            )
+
+    def push(self, samples: FloatArray, last: bool = False) -> FloatArray:
+        """What is ready after ``samples`` ``(n,)``; with ``last``, all that is left."""
+        if self._stream is None:
+            return samples
+        ready: FloatArray = self._stream.resample_chunk(samples, last=last)
+        return ready
+
+
+def _soxr(from_hz: int, to_hz: int) -> Any:
+    try:
+        import soxr
+    except ImportError:
+        raise MissingExtra("soxr", "audio", f"resample {from_hz} Hz to {to_hz} Hz") from None
+    return soxr

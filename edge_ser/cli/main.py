@@ -1,0 +1,96 @@
+"""Find the verb, run it, turn errors into one clear line and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from edge_ser import __version__
+from edge_ser.errors import EdgeSerError
+
+__all__ = ["VERBS", "build_parser", "main"]
+
+VERBS = {
+    "run": "stream audio through a pack and print emotions",
+    "bench": "per-step latency of the whole path, samples in to event out",
+    "eval": "accuracy of a pack on a corpus",
+    "train": "train a model",
+    "convert": "checkpoint to INT8 pack: export, calibrate, quantize, check",
+    "pack": "what a pack is and whether it is whole",
+}
+"""Every verb in the order of use; each is a module of this package with ``add_arguments``
+and ``execute``, imported only when needed, so that ``-h`` works with no extra installed."""
+
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        0 done, 2 wrong usage or input, 3 a gate was missed, 1 anything else.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        options = build_parser(arguments).parse_args(arguments)
+        logging.basicConfig(
+            level=logging.DEBUG if debug else logging.WARNING,
+            format="%(levelname)s %(name)s: %(message)s" if debug else "edge-ser: %(message)s",
+        )
+        status: int = importlib.import_module(f"edge_ser.cli.{options.verb}").execute(options)
+        sys.stdout.flush()
+        return status
+    except EdgeSerError as error:
+        if debug:
+            raise
+        print(f"edge-ser: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does; that is no error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit as request:  # argparse has already said what was wrong
+        return request.code if isinstance(request.code, int) else 2
+    except Exception as error:
+        if debug:
+            raise
+        print(
+            f"edge-ser: {type(error).__name__}: {error} (this is a fault of edge-ser; "
+            "--debug shows where)",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser, with the flags of the verb that ``arguments`` name."""
+    parser = argparse.ArgumentParser(
+        prog="edge-ser", description="Speech emotion recognition on edge devices."
+    )
+    parser.add_argument("--version", action="version", version=f"edge-ser {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    wanted = next((word for word in arguments if not word.startswith("-")), None)
+    for verb, summary in VERBS.items():
+        sub = verbs.add_parser(verb, help=summary, description=summary.capitalize() + ".")
+        if verb == wanted:
+            importlib.import_module(f"edge_ser.cli.{verb}").add_arguments(sub)
+            _everywhere(sub)
+    return parser
+
+
+def _everywhere(parser: argparse.ArgumentParser) -> None:
+    """``--debug`` behind every verb, also behind the verbs of a verb."""
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+    for action in parser._actions:  # argparse has no public way to list subparsers
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in set(action.choices.values()):
+                _everywhere(sub)

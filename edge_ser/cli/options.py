@@ -1,0 +1,90 @@
+"""Flags that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from edge_ser.errors import UsageError
+
+__all__ = ["add_json", "add_model", "add_seed", "corpus_folders", "open_recognizer", "print_json"]
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """What decides which model runs on which engine."""
+    parser.add_argument(
+        "--pack", metavar="P", help="pack folder, .tar or id (default: the bundled pack)"
+    )
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        choices=["auto", "onnxruntime", "tensorrt", "tensorrt-rtx"],
+        help="inference engine (default: auto)",
+    )
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=["auto", "int8", "fp16", "fp32"],
+        help="model of the pack to take (default: auto, its first)",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="threads of one step (default: 1)"
+    )
+    parser.add_argument(
+        "--require-backend", metavar="B", help="fail unless this engine really computes"
+    )
+    parser.add_argument(
+        "--allow-fallback",
+        action="store_true",
+        help="take onnxruntime when the backend cannot be used",
+    )
+
+
+def open_recognizer(options: argparse.Namespace) -> Any:
+    """The recognizer that the flags of :func:`add_model` ask for."""
+    from edge_ser.runtime import Recognizer
+
+    return Recognizer.open(
+        options.pack,
+        backend=options.backend,
+        precision=options.precision,
+        threads=options.threads,
+        require_backend=options.require_backend,
+        allow_fallback=options.allow_fallback,
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """``--seed``."""
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
+    json.dump(document, sys.stdout, indent=1)
+    sys.stdout.write("\n")
+
+
+def corpus_folders(values: list[str]) -> dict[str, Path]:
+    """``corpus=DIR`` flags as a mapping.
+
+    Raises:
+        UsageError: a value has no ``=``, or a corpus stands twice.
+    """
+    folders: dict[str, Path] = {}
+    for value in values:
+        name, equals, folder = value.partition("=")
+        if not equals or not name or not folder:
+            raise UsageError(f"--data {value}: write it as corpus=DIR, for example emodb=~/emodb")
+        if name in folders:
+            raise UsageError(f"--data: {name} stands twice")
+        folders[name] = Path(folder).expanduser()
+    return folders

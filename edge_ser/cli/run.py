@@ -1,0 +1,94 @@
+"""``edge-ser run``: stream audio through a pack."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_ser.cli.options import add_model, open_recognizer
+from edge_ser.errors import InputError
+
+if TYPE_CHECKING:
+    from edge_ser.events import Event
+    from edge_ser.runtime import Recognizer
+
+__all__ = ["add_arguments", "execute"]
+
+_BAR = 24
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of ``run``."""
+    parser.add_argument(
+        "input",
+        metavar="INPUT",
+        help="audio file, - (raw s16le mono 16 kHz on stdin), or demo (a bundled sample)",
+    )
+    add_model(parser)
+    parser.add_argument("--jsonl", action="store_true", help="print one event a line as JSON")
+    parser.add_argument(
+        "--every",
+        type=int,
+        metavar="N",
+        help="an event every N steps of 80 ms (default: 1 with --jsonl, else 5)",
+    )
+    parser.add_argument("--realtime", action="store_true", help="feed a file as fast as it plays")
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE", help="write a trace for ui.perfetto.dev"
+    )
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Do what ``options`` ask."""
+    from edge_ser.runtime.sources import open_source, paced
+    from edge_ser.runtime.trace import TraceHook
+
+    recognizer: Recognizer = open_recognizer(options)
+    source = open_source(options.input, recognizer.rate_hz)
+    chunks = paced(source.chunks, recognizer.rate_hz) if options.realtime else source.chunks
+    every = options.every if options.every is not None else (1 if options.jsonl else 5)
+    trace = TraceHook() if options.trace else None
+    show = _show_json if options.jsonl else _show
+    try:
+        with recognizer.stream(source.name, hooks=[trace] if trace else [], every=every) as stream:
+            if not options.jsonl:
+                _show_header(recognizer, source.name)
+            show(stream.notice("stream.started", rate_hz=recognizer.rate_hz))
+            for chunk in chunks:
+                for event in stream.push(chunk):
+                    show(event)
+            final = stream.finish()
+            if final is None:
+                raise InputError(f"{source.name}: no samples arrived, so there is nothing to tell")
+            show(final)
+            show(stream.notice("stream.ended", audio_end_ms=final.audio_end_ms))
+    finally:
+        if trace is not None:
+            trace.write(options.trace)
+    return 0
+
+
+def _show_json(event: Event) -> None:
+    sys.stdout.write(event.to_json() + "\n")
+    sys.stdout.flush()
+
+
+def _show_header(recognizer: Recognizer, name: str) -> None:
+    engine = recognizer.engine
+    print(f"{name} through {recognizer.manifest.name} ({engine.precision}, {engine.backend})")
+    print("  heard     emotion     confidence                      step")
+
+
+def _show(event: Event) -> None:
+    if event.type != "emotion" or event.label is None:
+        return
+    bar = ("█" * round(event.confidence * _BAR)).ljust(_BAR, "·")
+    label = f"({event.label})" if event.abstained else event.label
+    mark = "  = whole utterance" if event.final else ""
+    print(
+        f"{event.audio_end_ms / 1000:6.2f} s  {label:<11} {bar} {event.confidence:4.0%} "
+        f"{event.latency_ms.total:6.2f} ms{mark}",
+        flush=True,
+    )

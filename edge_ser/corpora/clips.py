@@ -1,0 +1,107 @@
+"""Find the clips of a corpus folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edge_ser.corpora.naming import NAMINGS, Naming
+from edge_ser.errors import InputError, UsageError
+
+__all__ = ["AUDIO_SUFFIXES", "Clip", "Corpus", "load_corpus"]
+
+AUDIO_SUFFIXES = (".wav", ".flac")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One utterance of a corpus.
+
+    Attributes:
+        path: the audio file.
+        corpus: name of the corpus.
+        speaker: ``corpus:speaker``, unique over all corpora.
+        label: one of ``edge_ser.labels.LABELS``.
+        text: the corpus's code of the spoken sentence.
+    """
+
+    path: Path
+    corpus: str
+    speaker: str
+    label: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The clips found under one folder, and what was left out.
+
+    Attributes:
+        naming: what is known of the corpus.
+        root: the folder searched.
+        clips: sorted by path.
+        foreign: audio files whose name is not of this corpus.
+    """
+
+    naming: Naming
+    root: Path
+    clips: tuple[Clip, ...]
+    foreign: tuple[Path, ...]
+
+    def where(self, keep: Callable[[Clip], bool]) -> Corpus:
+        """The same corpus with only the clips for which ``keep`` is true."""
+        return replace(self, clips=tuple(clip for clip in self.clips if keep(clip)))
+
+    def with_labels(self, labels: Collection[str]) -> Corpus:
+        """The same corpus with only the clips of ``labels``."""
+        return self.where(lambda clip: clip.label in labels)
+
+
+def load_corpus(name: str, root: Path | str) -> Corpus:
+    """Read the corpus ``name`` from the folder ``root`` and its subfolders.
+
+    Only names are read, no audio. Files of other kinds are ignored.
+
+    Raises:
+        UsageError: ``name`` is not a known corpus.
+        InputError: the folder is missing, has no audio, or holds another corpus.
+    """
+    naming = NAMINGS.get(name)
+    if naming is None:
+        raise UsageError(f"unknown corpus {name!r}; known are {', '.join(NAMINGS)}")
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{naming.title}: {root} is not a folder")
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    if not files:
+        raise InputError(f"{naming.title}: no .wav or .flac file below {root}")
+    clips, foreign = [], []
+    for path in files:
+        clip = _read_name(naming, path)
+        if clip is None:
+            foreign.append(path)
+        else:
+            clips.append(clip)
+    if len(clips) <= len(foreign):
+        raise InputError(
+            f"{naming.title}: {len(foreign)} of {len(files)} audio files below {root} are not "
+            f"named like {naming.example} (first: {foreign[0].name}); is it another corpus?"
+        )
+    return Corpus(naming, root, tuple(clips), tuple(foreign))
+
+
+def _read_name(naming: Naming, path: Path) -> Clip | None:
+    match = naming.pattern.fullmatch(path.stem)
+    if match is None:
+        return None
+    label = naming.emotions.get(match["emotion"])
+    if label is None:
+        return None
+    return Clip(
+        path=path,
+        corpus=naming.corpus,
+        speaker=f"{naming.corpus}:{match['speaker']}",
+        label=label,
+        text=match["text"],
+    )

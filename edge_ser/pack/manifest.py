@@ -1,0 +1,211 @@
+"""``pack.json``: what a pack says of itself, read strictly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar, get_type_hints
+
+from edge_ser.errors import PackError
+from edge_ser.frontend import LogMelSpec
+from edge_ser.labels import check_labels
+
+__all__ = ["FORMAT", "Calibration", "FileRecord", "Manifest", "StateSpec", "Target"]
+
+FORMAT = 1
+"""The newest format that this release reads and the one it writes."""
+
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_DTYPES = ("float32", "uint8", "int8")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """State that the runtime carries from step to step.
+
+    Attributes:
+        input: name of the model input.
+        output: name of the model output that replaces it after a step.
+        shape: its shape.
+        dtype: ``float32``, ``uint8`` or ``int8``.
+        before: value before the stream begins, one number for all or one per entry of axis 1.
+    """
+
+    input: str
+    output: str
+    shape: tuple[int, ...]
+    dtype: str
+    before: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.dtype not in _DTYPES:
+            raise ValueError(f"state {self.input}: dtype {self.dtype!r} is none of {_DTYPES}")
+        if len(self.before) not in (1, self.shape[1] if len(self.shape) > 1 else 1):
+            raise ValueError(f"state {self.input}: {len(self.before)} values for {self.shape}")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One model file and the engine family it is made for.
+
+    Attributes:
+        backends: the engines that run it, best first.
+        precision: ``int8``, ``fp16`` or ``fp32``.
+    """
+
+    file: str
+    backends: tuple[str, ...]
+    precision: str
+    states: tuple[StateSpec, ...]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How logits become probabilities that can be trusted.
+
+    Attributes:
+        temperature: divides the logits (Guo et al., ICML 2017, section 4.2).
+        abstain_below: confidence under which an event abstains.
+        ece_before: expected calibration error without the temperature.
+        ece_after: and with it.
+        source: what it was measured on.
+    """
+
+    temperature: float = 1.0
+    abstain_below: float = 0.0
+    ece_before: float | None = None
+    ece_after: float | None = None
+    source: str = "none"
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0 or not 0 <= self.abstain_below <= 1:
+            raise ValueError(
+                f"temperature {self.temperature} or threshold {self.abstain_below} is out of range"
+            )
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Size and SHA-256 of one file of the pack."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contract of a pack.
+
+    Attributes:
+        id: short name, ``[a-z0-9._-]``.
+        version: of this pack, for people and for updates.
+        description: one sentence.
+        labels: order of the model's output.
+        frontend: what turns samples into model input.
+        targets: model files by name, ``cpu``, ``tensorrt``, ``float``.
+        calibration: of the probabilities.
+        metrics: accuracy figures with their protocol.
+        licences: terms of the training data, by corpus.
+        commercial_use: whether those terms allow it.
+        training: what the model was trained on and how.
+        files: every other file of the pack.
+    """
+
+    id: str
+    version: str
+    description: str
+    labels: tuple[str, ...]
+    frontend: LogMelSpec
+    targets: Mapping[str, Target]
+    calibration: Calibration = field(default_factory=Calibration)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    licences: Mapping[str, str] = field(default_factory=dict)
+    commercial_use: bool = False
+    training: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, FileRecord] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        check_labels(self.labels)
+        if not _ID.fullmatch(self.id):
+            raise ValueError(f"id {self.id!r} is not made of a-z, 0-9, '.', '_' and '-'")
+        if not self.targets:
+            raise ValueError("no model file is named under 'targets'")
+
+    @property
+    def name(self) -> str:
+        """``id@version``, as events carry it."""
+        return f"{self.id}@{self.version}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        values = asdict(self)
+        return {"format": values.pop("format"), **values, "frontend": self.frontend.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Any, where: str) -> Manifest:
+        """The manifest in the parsed JSON ``values``.
+
+        Raises:
+            PackError: the format is newer than this release, or something is missing,
+                unknown or of the wrong type; the message names ``where`` and what.
+        """
+        if not isinstance(values, dict) or not isinstance(values.get("format"), int):
+            raise PackError(f"{where} is not a pack description: 'format' is missing")
+        if values["format"] > FORMAT:
+            raise PackError(
+                f"{where} has format {values['format']}, this edge-ser reads up to {FORMAT}; "
+                "update edge-ser or convert the pack again"
+            )
+        try:
+            converted = dict(values)
+            converted["labels"] = tuple(values["labels"])
+            converted["frontend"] = LogMelSpec.from_dict(values["frontend"])
+            converted["calibration"] = _build(Calibration, values["calibration"])
+            converted["targets"] = {
+                name: _build(
+                    Target,
+                    {
+                        **target,
+                        "backends": tuple(target["backends"]),
+                        "states": tuple(
+                            _build(
+                                StateSpec,
+                                {
+                                    **state,
+                                    "shape": tuple(state["shape"]),
+                                    "before": tuple(state["before"]),
+                                },
+                            )
+                            for state in target["states"]
+                        ),
+                    },
+                )
+                for name, target in values["targets"].items()
+            }
+            converted["files"] = {
+                name: _build(FileRecord, record) for name, record in values["files"].items()
+            }
+            return _build(cls, converted)
+        except KeyError as error:
+            raise PackError(f"{where}: {error.args[0]!r} is missing") from error
+        except (TypeError, ValueError, AttributeError) as error:
+            raise PackError(f"{where}: {error}") from error
+
+
+def _build(kind: type[T], values: dict[str, Any]) -> T:
+    """``kind(**values)`` with every key known and every plain value of the right type."""
+    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]!r}")
+    hints = get_type_hints(kind)
+    for key, value in values.items():
+        expected = hints[key]
+        if expected is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            continue
+        if expected in (str, int, bool, float) and type(value) is not expected:
+            raise ValueError(f"{key!r} should be {expected.__name__}, is {value!r}")
+    return kind(**values)

@@ -1,0 +1,166 @@
+"""Find, open and verify packs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from edge_ser.errors import PackError
+from edge_ser.pack.manifest import Manifest
+
+__all__ = ["MANIFEST", "Pack", "bundled_packs", "open_pack"]
+
+MANIFEST = "pack.json"
+_BUNDLED = Path(__file__).resolve().parent.parent / "packs"
+_LARGEST_FILE = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class Pack:
+    """An opened pack; files are read and checked against their hash when asked for.
+
+    Attributes:
+        manifest: the contract.
+        path: folder or tar file it came from.
+    """
+
+    manifest: Manifest
+    path: Path
+    _members: Mapping[str, bytes] | None = None
+
+    def read(self, name: str) -> bytes:
+        """Content of the file ``name``.
+
+        Raises:
+            PackError: the pack does not list it, or it is missing, truncated or changed.
+        """
+        record = self.manifest.files.get(name)
+        if record is None:
+            raise PackError(f"pack {self.manifest.name} lists no file {name!r}")
+        content = self._content(name)
+        if content is None:
+            raise PackError(f"{self.path}: {name} is missing; copy or install the pack again")
+        if len(content) != record.bytes:
+            raise PackError(
+                f"{self.path}: {name} has {len(content)} bytes instead of {record.bytes}; "
+                "it is truncated or was replaced, copy or install the pack again"
+            )
+        if hashlib.sha256(content).hexdigest() != record.sha256:
+            raise PackError(
+                f"{self.path}: {name} was changed (its SHA-256 is not the one in {MANIFEST}); "
+                "copy or install the pack again"
+            )
+        return content
+
+    def verify(self) -> None:
+        """Check every file.
+
+        Raises:
+            PackError: naming the first file that is missing, broken or not listed.
+        """
+        for target in self.manifest.targets.values():
+            if target.file not in self.manifest.files:
+                raise PackError(f"{self.path}: target file {target.file!r} is not listed")
+        for name in self.manifest.files:
+            self.read(name)
+        extra = sorted(self._names() - set(self.manifest.files) - {MANIFEST})
+        if extra:
+            raise PackError(f"{self.path}: {extra[0]} does not belong to the pack; remove it")
+
+    def _content(self, name: str) -> bytes | None:
+        if self._members is not None:
+            return self._members.get(name)
+        try:
+            return (self.path / name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise PackError(f"{self.path}: {name} cannot be read ({error.strerror})") from error
+
+    def _names(self) -> set[str]:
+        if self._members is not None:
+            return set(self._members)
+        return {
+            path.relative_to(self.path).as_posix()
+            for path in self.path.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+
+
+def bundled_packs() -> list[Path]:
+    """Folders of the packs that came with edge-ser, the default first."""
+    return sorted(path.parent for path in _BUNDLED.glob(f"*/{MANIFEST}"))
+
+
+def open_pack(where: Path | str | None = None) -> Pack:
+    """Open a pack.
+
+    Args:
+        where: folder or ``.tar`` of the pack, the id of a bundled one, or None for the
+            bundled default.
+
+    Raises:
+        PackError: there is no such pack, or its description is broken.
+    """
+    if where is None:
+        bundled = bundled_packs()
+        if not bundled:
+            raise PackError("this installation has no bundled pack; name one with --pack")
+        return _open_folder(bundled[0])
+    path = Path(where)
+    if path.is_dir():
+        return _open_folder(path)
+    if path.is_file():
+        return _open_tar(path)
+    for folder in bundled_packs():
+        if folder.name == str(where):
+            return _open_folder(folder)
+    known = ", ".join(folder.name for folder in bundled_packs()) or "none"
+    raise PackError(f"no pack at {where}: neither a folder nor a .tar file (bundled: {known})")
+
+
+def _open_folder(path: Path) -> Pack:
+    try:
+        text = (path / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        raise PackError(f"{path} is no pack: it has no {MANIFEST}") from None
+    except OSError as error:
+        raise PackError(f"{path / MANIFEST} cannot be read ({error.strerror})") from error
+    return Pack(_parse(text, path / MANIFEST), path)
+
+
+def _open_tar(path: Path) -> Pack:
+    members: dict[str, bytes] = {}
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                if member.isdir():
+                    continue
+                name = PurePosixPath(member.name)
+                if not member.isfile() or name.is_absolute() or ".." in name.parts:
+                    raise PackError(f"{path}: {member.name!r} is not allowed in a pack")
+                if member.size > _LARGEST_FILE:
+                    raise PackError(f"{path}: {member.name!r} is larger than a pack may hold")
+                file = archive.extractfile(member)
+                assert file is not None
+                content = file.read()
+                if len(content) != member.size:
+                    raise PackError(f"{path} is truncated in {member.name!r}; copy it again")
+                members[name.as_posix()] = content
+    except (tarfile.TarError, OSError) as error:
+        raise PackError(f"{path} cannot be read as a pack .tar ({error})") from error
+    if MANIFEST not in members:
+        raise PackError(f"{path} is no pack: it has no {MANIFEST}")
+    return Pack(_parse(members[MANIFEST], path / MANIFEST), path, members)
+
+
+def _parse(text: bytes, where: Path) -> Manifest:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PackError(f"{where} is not valid JSON ({error}); install the pack again") from error
+    return Manifest.from_dict(values, str(where))

@@ -1,0 +1,85 @@
+"""Write a pack so that it is there whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from edge_ser.errors import InputError
+from edge_ser.files import replace_file
+from edge_ser.pack.manifest import FileRecord, Manifest
+from edge_ser.pack.reader import MANIFEST
+
+__all__ = ["write_pack"]
+
+
+def write_pack(manifest: Manifest, files: Mapping[str, bytes], out: Path) -> Manifest:
+    """Write ``files`` and their description to the folder ``out``, or the file ``out.tar``.
+
+    An existing pack at ``out`` is replaced in the last moment; if anything fails before, it
+    stays as it was.
+
+    Returns:
+        ``manifest`` with the record of every file.
+
+    Raises:
+        InputError: ``out`` cannot be written, or is something else than a pack.
+    """
+    records = {
+        name: FileRecord(len(content), hashlib.sha256(content).hexdigest())
+        for name, content in files.items()
+    }
+    manifest = replace(manifest, files=records)
+    text = json.dumps(manifest.to_dict(), indent=1) + "\n"
+    whole = {MANIFEST: text.encode(), **files}
+    if out.suffix == ".tar":
+        _write_tar(whole, out)
+    else:
+        _write_folder(whole, out)
+    return manifest
+
+
+def _write_tar(files: Mapping[str, bytes], out: Path) -> None:
+    with replace_file(out) as file, tarfile.open(fileobj=file, mode="w") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(content), 0o644
+            archive.addfile(info, io.BytesIO(content))
+
+
+def _write_folder(files: Mapping[str, bytes], out: Path) -> None:
+    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is there already and is no pack; choose another --out")
+    temporary: Path | None = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+        temporary.chmod(0o755)
+        for name, content in files.items():
+            path = temporary / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        if out.exists():
+            # A folder cannot be swapped in one call: the old one steps aside first.
+            old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.old."))
+            os.replace(out, old / out.name)
+            os.replace(temporary, out)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, out)
+    except OSError as error:
+        raise InputError(f"cannot write the pack {out}: {error.strerror or error}") from error
+    finally:
+        if temporary is not None and temporary.exists():
+            shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Training of the networks in ``edge_ser.models``: augmentation, features, loop, protocols."""

@@ -1,0 +1,202 @@
+"""The training loop: any model, one or several devices, checkpoints, resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from edge_ser.files import replace_file
+from edge_ser.training.batches import Batch
+from edge_ser.training.progress import say
+
+__all__ = ["FitSettings", "Fitted", "fit"]
+
+
+class Batches(Protocol):
+    """A source of training batches."""
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Batch]: ...
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How long and how fast to learn.
+
+    Attributes:
+        ema: decay per batch of the weight average that is validated and kept.
+        patience: epochs without a better validation before stopping, 0 for never.
+    """
+
+    epochs: int = 60
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    warmup_epochs: float = 2.0
+    clip_norm: float = 5.0
+    ema: float = 0.995
+    patience: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The end of a training run.
+
+    Attributes:
+        model: the averaged weights of the chosen epoch, in evaluation mode.
+        epoch: the chosen epoch, from 1.
+        history: one record an epoch.
+    """
+
+    model: nn.Module
+    epoch: int
+    history: list[dict[str, float]]
+
+
+def fit(
+    model: nn.Module,
+    batches: Batches,
+    loss: Callable[[nn.Module, Batch, np.random.Generator], Tensor],
+    validate: Callable[[nn.Module], float] | None,
+    settings: FitSettings,
+    state_path: Path,
+    *,
+    resume: bool = False,
+    name: str = "training",
+) -> Fitted:
+    """Train ``model`` in place and return its averaged weights of the best epoch.
+
+    The state of the run is saved after every epoch; a run that was killed continues from
+    there with ``resume`` and goes on as if nothing had happened.
+
+    Args:
+        loss: scalar loss of a batch.
+        validate: score of a model in evaluation mode, higher is better; the epoch with the
+            best score is kept. Without it the last epoch is.
+        state_path: file of the saved state.
+    """
+    from lightning_fabric import Fabric
+
+    fabric = Fabric(accelerator="auto", devices=1)
+    torch.manual_seed(settings.seed)
+    optimizer = torch.optim.AdamW(
+        _parameter_groups(model, settings.weight_decay), lr=settings.learning_rate
+    )
+    average = AveragedModel(model, avg_fn=_warm_average(settings.ema), use_buffers=True)
+    steps_per_epoch = len(batches)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: _rate(
+            step, settings.epochs * steps_per_epoch, settings.warmup_epochs * steps_per_epoch
+        ),
+    )
+    wrapped, optimizer = fabric.setup(model, optimizer)
+    best: dict[str, Tensor] | None = None
+    best_score, best_epoch, history, first = -math.inf, 0, list[dict[str, float]](), 1
+    if resume and state_path.exists():
+        state = torch.load(state_path, weights_only=True, map_location=fabric.device)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["rng"].cpu())
+        best, best_score, best_epoch = state["best"], state["best_score"], state["best_epoch"]
+        history, first = json.loads(state["history"]), state["epoch"] + 1
+        say(f"{name}: resumed after epoch {state['epoch']}")
+    for epoch in range(first, settings.epochs + 1):
+        if settings.patience and epoch - 1 - best_epoch >= settings.patience and best_epoch:
+            break
+        began = time.monotonic()
+        rng = np.random.default_rng([settings.seed, epoch])
+        total, count = 0.0, 0
+        wrapped.train()
+        for batch in batches.epoch(rng):
+            value = loss(wrapped, batch, rng)
+            fabric.backward(value)
+            fabric.clip_gradients(wrapped, optimizer, max_norm=settings.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            scheduler.step()
+            average.update_parameters(model)
+            total, count = total + value.item(), count + 1
+        record = {"epoch": epoch, "loss": total / max(1, count)}
+        average.eval()
+        if validate is None:
+            record_score = float(epoch)
+        else:
+            record_score = record["validation"] = validate(average.module)
+        if record_score >= best_score:
+            best_score, best_epoch = record_score, epoch
+            best = {k: v.detach().clone() for k, v in average.module.state_dict().items()}
+        record["seconds"] = time.monotonic() - began
+        history.append(record)
+        _save_state(
+            state_path,
+            {
+                "model": model.state_dict(),
+                "average": average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "rng": torch.get_rng_state(),
+                "best": best,
+                "best_score": best_score,
+                "best_epoch": best_epoch,
+                "epoch": epoch,
+                "history": json.dumps(history),
+                "settings": json.dumps(asdict(settings)),
+            },
+        )
+        shown = "  ".join(
+            f"{k} {v:.4f}" for k, v in record.items() if k not in ("epoch", "seconds")
+        )
+        left = (settings.epochs - epoch) * record["seconds"] / 60
+        say(f"{name}: epoch {epoch}/{settings.epochs}  {shown}  ({left:.0f} min left)")
+    if best is None:
+        raise ValueError("a run needs at least one epoch")
+    model.load_state_dict(best)
+    model.eval()
+    return Fitted(model, best_epoch, history)
+
+
+def _rate(step: int, total: int, warmup: float) -> float:
+    """Linear warm-up, then a cosine to zero, as a factor on the learning rate."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1.0, total - warmup))))
+
+
+def _warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Exponential average that forgets the random first weights quickly."""
+
+    def update(average: Tensor, current: Tensor, n_averaged: Tensor | int) -> Tensor:
+        n = float(n_averaged)
+        keep = min(decay, (1 + n) / (10 + n))
+        return average + (current - average) * (1 - keep)
+
+    return update
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Decay matrices and kernels only, never biases, norms or depth weights."""
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+
+
+def _save_state(path: Path, state: dict[str, Any]) -> None:
+    with replace_file(path) as file:
+        torch.save(state, file)

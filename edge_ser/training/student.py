@@ -1,0 +1,95 @@
+"""What it takes to train the student: its loss, its validation, its input statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edge_ser.corpora import Clip
+from edge_ser.metrics import score
+from edge_ser.training.bank import FeatureBank
+from edge_ser.training.batches import Batch, padded_clips
+
+__all__ = ["StudentLoss", "final_logits", "mel_statistics", "mean_uar"]
+
+_CLIPS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class StudentLoss:
+    """Cross-entropy of every prefix of a clip, weighted by how much of it was heard.
+
+    Attributes:
+        ramp_steps: heard steps until a verdict counts in full.
+        smoothing: label smoothing.
+        mixup: parameter of the beta distribution that mixes pairs of clips (Zhang et al.
+            2018), 0 for none.
+        contexts: left contexts of the attention, in tokens, one drawn per batch.
+    """
+
+    ramp_steps: int = 20
+    smoothing: float = 0.1
+    mixup: float = 0.2
+    contexts: tuple[int, ...] = (16, 32, 64, 64)
+
+    def __call__(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Tensor:
+        """Scalar loss of ``batch``."""
+        mel, target, since = batch.mel, batch.target, batch.since
+        if self.mixup > 0:
+            share = float(rng.beta(self.mixup, self.mixup))
+            share = max(share, 1 - share)
+            order = torch.from_numpy(rng.permutation(len(mel)))
+            mel = share * mel + (1 - share) * mel[order]
+            target = share * target + (1 - share) * target[order]
+        target = target * (1 - self.smoothing) + self.smoothing / target.shape[1]
+        logits = model(mel, int(rng.choice(self.contexts))).logits
+        losses = -(target[:, None] * F.log_softmax(logits, dim=-1)).sum(-1)
+        weight = (since / self.ramp_steps).clamp(0.0, 1.0)
+        return (losses * weight).sum() / weight.sum()
+
+
+def mel_statistics(bank: FeatureBank, clips: Sequence[Clip]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation per mel band ``(n_mels,)`` over all copies of ``clips``."""
+    total: NDArray[np.float64] = np.zeros(bank.spec.n_mels)
+    squares, count = total.copy(), 0
+    for clip in clips:
+        for feature in bank.features[clip]:
+            values = feature.astype(np.float64)
+            total += values.sum(axis=1)
+            squares += (values**2).sum(axis=1)
+            count += values.shape[1]
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
+
+
+@torch.no_grad()
+def final_logits(
+    model: nn.Module, bank: FeatureBank, clips: Sequence[Clip], step_frames: int
+) -> NDArray[np.float32]:
+    """Logits after the last step of each clean clip, ``(clips, labels) float32``."""
+    parts = []
+    for start in range(0, len(clips), _CLIPS_AT_ONCE):
+        features = [bank.features[clip][0] for clip in clips[start : start + _CLIPS_AT_ONCE]]
+        mel, last = padded_clips(features, bank.spec.silence, step_frames)
+        logits = model(mel).logits
+        parts.append(logits[torch.arange(len(last)), torch.from_numpy(last)].numpy())
+    return np.concatenate(parts)
+
+
+def mean_uar(logits: NDArray[np.float32], clips: Sequence[Clip], labels: tuple[str, ...]) -> float:
+    """UAR averaged over the corpora, so that no corpus decides by its size."""
+    values = []
+    for corpus in sorted({clip.corpus for clip in clips}):
+        rows = [row for row, clip in enumerate(clips) if clip.corpus == corpus]
+        truth = [labels.index(clips[row].label) for row in rows]
+        exponent = np.exp(logits[rows] - logits[rows].max(axis=1, keepdims=True))
+        probabilities = exponent / exponent.sum(axis=1, keepdims=True)
+        values.append(score(truth, probabilities, labels).uar)
+    return float(np.mean(values))

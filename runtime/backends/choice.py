@@ -1,0 +1,82 @@
+"""Choose and load an engine for a pack; never another one than asked for, unless allowed."""
+
+from __future__ import annotations
+
+import logging
+
+from edge_ser.errors import BackendError, UsageError
+from edge_ser.pack import Pack, Target
+from edge_ser.runtime.backends.base import Engine
+
+__all__ = ["BACKENDS", "load_engine"]
+
+log = logging.getLogger(__name__)
+
+BACKENDS: tuple[str, ...] = ("onnxruntime", "tensorrt", "tensorrt-rtx")
+"""Names that a pack may target; this release computes with the first."""
+
+
+def load_engine(
+    pack: Pack,
+    backend: str = "auto",
+    *,
+    precision: str = "auto",
+    threads: int = 1,
+    allow_fallback: bool = False,
+) -> Engine:
+    """Load the model of ``pack`` for ``backend``.
+
+    Args:
+        backend: one of ``BACKENDS`` or ``auto``.
+        precision: ``int8``, ``fp16``, ``fp32``, or ``auto`` for the pack's first choice.
+        threads: threads of one step.
+        allow_fallback: take ONNX Runtime, with a warning, when ``backend`` fails.
+
+    Raises:
+        UsageError: the backend or precision is unknown.
+        BackendError: the engine is missing here, the pack has no model for it, or it fails.
+    """
+    if backend not in ("auto", *BACKENDS):
+        raise UsageError(f"unknown backend {backend!r}; known are auto, {', '.join(BACKENDS)}")
+    if precision not in ("auto", "int8", "fp16", "fp32"):
+        raise UsageError(f"unknown precision {precision!r}; known are auto, int8, fp16, fp32")
+    if threads < 1:
+        raise UsageError(f"at least one thread is needed, got {threads}")
+    chosen = "onnxruntime" if backend == "auto" else backend
+    try:
+        return _load(pack, chosen, precision, threads)
+    except BackendError as error:
+        if not allow_fallback or chosen == "onnxruntime":
+            raise
+        log.warning("%s; falling back to onnxruntime", error)
+        return _load(pack, "onnxruntime", "auto", threads)
+
+
+def _load(pack: Pack, backend: str, precision: str, threads: int) -> Engine:
+    target = _target(pack, backend, precision)
+    if backend == "onnxruntime":
+        from edge_ser.runtime.backends.ort import OrtEngine
+
+        return OrtEngine(pack, target, threads)
+    raise BackendError(
+        f"backend {backend!r} is not available in this release of edge-ser; "
+        "use --backend onnxruntime or --allow-fallback"
+    )
+
+
+def _target(pack: Pack, backend: str, precision: str) -> Target:
+    fitting = [t for t in pack.manifest.targets.values() if backend in t.backends]
+    if not fitting:
+        raise BackendError(
+            f"pack {pack.manifest.name} has no model for {backend}; convert it with a target "
+            "that has (edge-ser convert --targets)"
+        )
+    if precision == "auto":
+        return fitting[0]
+    for target in fitting:
+        if target.precision == precision:
+            return target
+    have = ", ".join(target.precision for target in fitting)
+    raise BackendError(
+        f"pack {pack.manifest.name} has no {precision} model for {backend}, only {have}"
+    )

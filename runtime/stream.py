@@ -1,0 +1,234 @@
+"""One microphone's way from samples to events."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ser.audio import check_finite
+from edge_ser.errors import InputError, UsageError
+from edge_ser.events import Event, Latency
+from edge_ser.frontend import LogMel
+from edge_ser.pack import Manifest
+from edge_ser.runtime.backends import Engine
+from edge_ser.runtime.timing import Hook, Hooks, StageTiming, StepTiming
+
+__all__ = ["Stream"]
+
+_INT16_SCALE = np.float32(1.0 / 32768.0)
+_LARGEST_SAMPLE = 1e6  # far beyond -1..1 and even int16 units, far from overflow in a square
+
+
+class Stream:
+    """Owns all state of one microphone; used by one thread at a time, any thread.
+
+    Made by ``Recognizer.stream``. The same samples give the same events however they are
+    cut into chunks.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        engine: Engine,
+        front_end: LogMel,
+        stream_id: str,
+        *,
+        hooks: Sequence[Hook],
+        every: int,
+    ) -> None:
+        if every < 1:
+            raise UsageError(f"events come every 1 or more steps, got {every}")
+        spec = manifest.frontend
+        self.stream_id = stream_id
+        self._labels = manifest.labels
+        self._sharpness = 1.0 / manifest.calibration.temperature
+        self._abstain_below = manifest.calibration.abstain_below
+        self._pack, self._backend, self._precision = manifest.name, engine.backend, engine.precision
+        self._size = spec.step_samples
+        self._ms_per_sample = 1000.0 / spec.rate_hz
+        self._deadline_ns = round(1e6 * spec.step_ms)
+        self._mel = front_end.stream()
+        self._engine = engine.stream()
+        self._samples = np.zeros(self._size, np.float32)
+        self._filled = 0
+        self._steps = 0
+        self._heard = 0  # samples, the zeros that fill up the last step not counted
+        self._seq = 0
+        self._every = every
+        self._hooks = Hooks(hooks)
+        self._probabilities: list[float] = []
+        self._latency = Latency()
+        self._closed = False
+
+    def push(self, pcm: NDArray[Any]) -> list[Event]:
+        """Take samples, run every step that they complete.
+
+        Args:
+            pcm: ``(n,)`` mono samples at the pack's rate, ``int16``, or floating point in
+                -1..1; any length, also none.
+
+        Returns:
+            The events that became due, oldest first.
+
+        Raises:
+            InputError: wrong dtype or shape, or a sample that is NaN, infinite or beyond
+                all bounds; nothing of this chunk was taken.
+            UsageError: the stream was finished.
+        """
+        if self._closed:
+            raise UsageError(f"stream {self.stream_id} is finished; open a new one")
+        self._check(pcm)
+        events: list[Event] = []
+        taken, n = 0, len(pcm)
+        while taken < n:
+            part = pcm[taken : taken + self._size - self._filled]
+            end = self._filled + len(part)
+            if part.dtype == np.int16:
+                np.multiply(part, _INT16_SCALE, out=self._samples[self._filled : end])
+            else:
+                self._samples[self._filled : end] = part
+            taken += len(part)
+            self._filled = end
+            if end == self._size:
+                self._heard += self._size
+                if (self._steps + 1) % self._every == 0:
+                    events.append(self._step("interval"))
+                else:
+                    self._step(None)
+                self._filled = 0
+        return events
+
+    def finish(self) -> Event | None:
+        """End the stream; what is left of a step is filled up with silence.
+
+        Returns:
+            The final event, which speaks for the whole utterance; None if nothing was heard.
+        """
+        if self._closed:
+            return None
+        self._closed = True
+        if self._filled:
+            self._heard += self._filled
+            self._samples[self._filled :] = 0.0
+            return self._step("speech_ended")
+        if self._steps == 0:
+            return None
+        return self._event("speech_ended")
+
+    def notice(self, type: str, **detail: Any) -> Event:  # noqa: A002 - the event's own word
+        """An event that is no emotion, with the next number of this stream."""
+        self._seq += 1
+        return Event(
+            type=type,
+            seq=self._seq,
+            stream_id=self.stream_id,
+            t_mono_ns=time.monotonic_ns(),
+            backend=self._backend,
+            precision=self._precision,
+            pack=self._pack,
+            detail=detail,
+        )
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._closed = True
+
+    def _check(self, pcm: NDArray[Any]) -> None:
+        where = f"stream {self.stream_id}"
+        if not isinstance(pcm, np.ndarray) or pcm.ndim != 1:
+            shape = getattr(pcm, "shape", None)
+            raise InputError(
+                f"{where}: samples must be a one-dimensional numpy array, got "
+                f"{type(pcm).__name__}{'' if shape is None else f' of shape {shape}'}; "
+                "mix channels to mono first (edge_ser.audio.mix_to_mono)"
+            )
+        if pcm.dtype == np.int16:
+            return
+        if pcm.dtype.kind != "f":
+            raise InputError(
+                f"{where}: samples must be int16 or floating point in -1..1, got {pcm.dtype}"
+            )
+        # One pass without a temporary; the slow look only when something is wrong.
+        if not np.dot(pcm, pcm) <= _LARGEST_SAMPLE:
+            check_finite(pcm, where)
+            peak = float(np.abs(pcm).max())
+            if peak > _LARGEST_SAMPLE:
+                raise InputError(
+                    f"{where}: a sample is {peak:g}; floating point samples lie in -1..1"
+                )
+
+    def _step(self, trigger: str | None) -> Event | Any:
+        clock = time.perf_counter_ns
+        begin = clock()
+        self._mel.step(self._samples, out=self._engine.mel[0])
+        featured = clock()
+        logits = self._engine.step()
+        inferred = clock()
+        self._probabilities = _softmax(logits[0].tolist(), self._sharpness)
+        event = None if trigger is None else self._event(trigger)
+        end = clock()
+        latency = Latency(
+            (featured - begin) * 1e-6,
+            (inferred - featured) * 1e-6,
+            (end - inferred) * 1e-6,
+            (end - begin) * 1e-6,
+        )
+        self._latency = latency
+        if event is not None:
+            event.latency_ms = latency
+        if self._hooks:
+            self._hooks.tell(
+                (
+                    StageTiming("frontend", self._steps, begin, featured - begin),
+                    StageTiming("infer", self._steps, featured, inferred - featured),
+                    StageTiming("post", self._steps, inferred, end - inferred),
+                ),
+                StepTiming(self.stream_id, self._steps, begin, end - begin, self._deadline_ns),
+            )
+        self._steps += 1
+        return event
+
+    def _event(self, trigger: str) -> Event:
+        probabilities = self._probabilities
+        confidence = max(probabilities)
+        self._seq += 1
+        return Event(
+            type="emotion",
+            seq=self._seq,
+            stream_id=self.stream_id,
+            t_mono_ns=time.monotonic_ns(),
+            utterance_id="u1",
+            trigger=trigger,
+            final=trigger == "speech_ended",
+            audio_start_ms=0.0,
+            audio_end_ms=self._heard * self._ms_per_sample,
+            label=self._labels[probabilities.index(confidence)],
+            confidence=confidence,
+            abstained=confidence < self._abstain_below,
+            probabilities=dict(zip(self._labels, probabilities, strict=True)),
+            latency_ms=self._latency,
+            backend=self._backend,
+            precision=self._precision,
+            pack=self._pack,
+        )
+
+
+def _softmax(logits: list[float], sharpness: float) -> list[float]:
+    """Probabilities of a handful of logits; plain Python beats array calls at this size."""
+    top = max(logits)
+    powers = [math.exp((value - top) * sharpness) for value in logits]
+    total = sum(powers)
+    return [power / total for power in powers]
