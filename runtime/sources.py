@@ -12,12 +12,13 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+import edge_ser
 from edge_ser.audio import read_mono
 from edge_ser.errors import InputError
 
 __all__ = ["DEMO", "Source", "open_source", "paced"]
 
-DEMO = Path(__file__).resolve().parent.parent / "edge_ser" / "samples" / "demo.wav"
+DEMO = Path(edge_ser.__file__).parent / "samples" / "demo.wav"
 _STDIN_BYTES = 2560  # 80 ms of 16-bit samples at 16 kHz
 
 
