@@ -5,6 +5,14 @@
 Importing this package imports nothing else.
 """
 
+from os.path import dirname, isfile, join
+
 __version__ = "0.1.0"
 
 __all__ = ["__version__"]
+
+# In a checkout, runtime/, converters/ and calibration/ stand beside this folder instead of in
+# it; let them be found under their installed names when Python starts there.
+_checkout = dirname(dirname(__file__))
+if isfile(join(_checkout, "pyproject.toml")) and isfile(join(_checkout, "runtime", "stream.py")):
+    __path__.append(_checkout)
