@@ -211,9 +211,7 @@ def _write_predictions(result: FoldResult, labels: tuple[str, ...], out: Path) -
     write_text(out / "predictions.jsonl", "\n".join(rows) + "\n")
 
 
-def summarise(
-    results: Sequence[FoldResult], labels: tuple[str, ...], seed: int
-) -> dict[str, Any]:
+def summarise(results: Sequence[FoldResult], labels: tuple[str, ...], seed: int) -> dict[str, Any]:
     """Scores per fold and corpus, their mean and deviation, and the pooled scores.
 
     The pooled UAR counts every test clip of the cross-validation once. With at least two
@@ -254,9 +252,7 @@ def _brief(scores: Scores) -> dict[str, float]:
     return {"n": scores.n, **{key: getattr(scores, key) for key in _KEYS}}
 
 
-def _cross_calibration(
-    results: Sequence[FoldResult], labels: tuple[str, ...]
-) -> dict[str, Any]:
+def _cross_calibration(results: Sequence[FoldResult], labels: tuple[str, ...]) -> dict[str, Any]:
     truths = [[labels.index(clip.label) for clip in result.fold.test] for result in results]
     calibrated = []
     for left_out, result in enumerate(results):
