@@ -404,6 +404,15 @@ def test_only_a_pack_is_overwritten(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_a_link_to_a_pack_stays_a_link(tmp_path: Path) -> None:
+    write_pack(manifest(), FILES, tmp_path / "real")
+    (tmp_path / "link").symlink_to("real")
+    write_pack(manifest("2.0"), FILES, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert open_pack(tmp_path / "real").manifest.version == "2.0"
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["link", "real"]
+
+
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     (tmp_path / "pack").mkdir()
     write_pack(manifest(), FILES, tmp_path / "pack")
