@@ -23,7 +23,6 @@ from edge_ser.models.student import Student, StudentConfig
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import ClipBatches
 from edge_ser.training.fit import FitSettings, fit
-from edge_ser.training.progress import say
 from edge_ser.training.student import StudentLoss, final_logits, mean_uar, mel_statistics
 
 __all__ = ["FoldResult", "StudentRecipe", "summarise", "train_everything", "train_fold"]
@@ -259,11 +258,11 @@ def _cross_calibration(results: Sequence[FoldResult], labels: tuple[str, ...]) -
         others = [i for i in range(len(results)) if i != left_out]
         fitted = fit_temperature(
             np.concatenate([results[i].logits for i in others]),
-            sum((truths[i] for i in others), []),
+            [index for i in others for index in truths[i]],
             "",
         )
         calibrated.append(softmax(result.logits / fitted.temperature))
-    everything = sum(truths, [])
+    everything = [index for truth in truths for index in truth]
     final = fit_temperature(
         np.concatenate([result.logits for result in results]),
         everything,
