@@ -35,14 +35,14 @@ class StateSpec:
         output: name of the model output that replaces it after a step.
         shape: its shape.
         dtype: ``float32``, ``uint8`` or ``int8``.
-        before: value before the stream begins, one number for all or one per entry of axis 1.
+        before: what every entry holds before the stream begins.
     """
 
     input: str
     output: str
     shape: tuple[int, ...]
     dtype: str
-    before: tuple[float, ...]
+    before: float
 
     def __post_init__(self) -> None:
         if self.dtype not in _RANGES:
@@ -50,11 +50,9 @@ class StateSpec:
         sizes = self.shape
         if not sizes or min(sizes) < 1 or math.prod(sizes) > _LARGEST_STATE:
             raise ValueError(f"state {self.input}: shape {sizes} is impossible")
-        if len(self.before) not in (1, sizes[1] if len(sizes) > 1 else 1):
-            raise ValueError(f"state {self.input}: {len(self.before)} values for {sizes}")
         low, high = _RANGES[self.dtype]
-        if not all(math.isfinite(value) and low <= value <= high for value in self.before):
-            raise ValueError(f"state {self.input}: 'before' has values that {self.dtype} has not")
+        if not (math.isfinite(self.before) and low <= self.before <= high):
+            raise ValueError(f"state {self.input}: {self.dtype} cannot hold {self.before}")
 
 
 @dataclass(frozen=True)

@@ -185,9 +185,7 @@ def no_rate(path: Path) -> Path:
         (lambda path: path.with_name("x" * 300 + ".wav"), "cannot be read|no such file"),
     ],
 )
-def test_broken_files(
-    reader: str, tmp_path: Path, make: Callable[[Path], Path], says: str
-) -> None:
+def test_broken_files(reader: str, tmp_path: Path, make: Callable[[Path], Path], says: str) -> None:
     path = make(tmp_path / "bad.wav")
     with pytest.raises(InputError, match=says) as caught:
         load_mono(path, RATE)

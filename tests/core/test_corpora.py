@@ -33,9 +33,7 @@ def touch(root: Path, names: Sequence[str]) -> Path:
         ("tess", "YAF_dog_ps.wav", "YAF", "surprise", "dog"),
     ],
 )
-def test_names(
-    tmp_path: Path, corpus: str, file: str, speaker: str, label: str, text: str
-) -> None:
+def test_names(tmp_path: Path, corpus: str, file: str, speaker: str, label: str, text: str) -> None:
     (clip,) = load_corpus(corpus, touch(tmp_path, [file])).clips
     assert clip.path == tmp_path / file
     assert (clip.speaker, clip.label, clip.text) == (f"{corpus}:{speaker}", label, text)

@@ -73,7 +73,7 @@ def test_a_full_disk_is_an_input_error(tmp_path: Path, monkeypatch: pytest.Monke
 
         def open_full(handle: int, mode: str) -> BinaryIO:
             os.close(handle)
-            return open("/dev/full", "wb")  # noqa: SIM115 - closed by replace_file
+            return open("/dev/full", "wb")
 
         monkeypatch.setattr(os, "fdopen", open_full)
     else:

@@ -82,7 +82,6 @@ def test_frames_are_the_logarithm_of_levelled_mel_power(spec: LogMelSpec) -> Non
     np.testing.assert_allclose(frames, np.concatenate(expected, axis=1), atol=2e-3)
 
 
-
 @given(cuts=st.lists(st.integers(0, 40), max_size=8), seed=st.integers(0, 5))
 def test_streaming_equals_whole_clip(cuts: list[int], seed: int) -> None:
     samples = speech(40 * SPEC.step_ms / 1000, seed)

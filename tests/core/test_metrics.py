@@ -68,7 +68,9 @@ def test_certainty_falls_into_the_last_bin() -> None:
 
 
 def test_json_has_the_keys_of_eval() -> None:
-    document = json.loads(json.dumps(score([0, 1, 1], np.eye(2)[[0, 1, 0]], ("anger", "fear")).to_dict()))
+    document = json.loads(
+        json.dumps(score([0, 1, 1], np.eye(2)[[0, 1, 0]], ("anger", "fear")).to_dict())
+    )
     assert {"n", "accuracy", "uar", "macro_f1", "ece", "per_class", "confusion", "labels"} <= set(
         document
     )

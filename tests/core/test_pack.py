@@ -226,10 +226,10 @@ FILE = ("files", "model.onnx")
         ((*STATE, "shape"), [1, 3, -4], "shape"),
         ((*STATE, "shape"), [1, 3, 10**12], "shape"),
         ((*STATE, "shape"), [], "shape"),
-        ((*STATE, "before"), [0.0, 1.0], "2 values for"),
-        ((*STATE, "before"), ["a", "b", "c"], "'before'"),
-        ((*STATE, "before"), [float("nan"), 0.0, 0.0], "before"),
-        ((*STATE, "before"), [0.0, 0.0, 300.0], "before"),
+        ((*STATE, "before"), [0.0, 1.0], "'before'"),
+        ((*STATE, "before"), "a", "'before'"),
+        ((*STATE, "before"), float("nan"), "cannot hold"),
+        ((*STATE, "before"), 300.0, "cannot hold"),
         (("files",), [], "pack.json"),
         ((*FILE, "bytes"), "2200", "'bytes' should be int"),
         ((*FILE, "sha256"), 0, "'sha256' should be str"),
@@ -434,9 +434,7 @@ def test_the_writer_refuses_names_that_the_reader_would(tmp_path: Path, name: st
     assert not any(tmp_path.rglob("*outside*"))
 
 
-def test_a_full_disk_keeps_the_old_pack(
-    written: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_keeps_the_old_pack(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 

@@ -23,7 +23,7 @@ GOOD = Manifest(
     frontend=LogMelSpec(),
     targets={
         "cpu": Target(
-            "m.onnx", ("onnxruntime",), "fp32", (StateSpec("a", "b", (1, 2, 3), "float32", (0.0,)),)
+            "m.onnx", ("onnxruntime",), "fp32", (StateSpec("a", "b", (1, 2, 3), "float32", 0.0),)
         )
     },
     files={"m.onnx": FileRecord(3, "0" * 64)},
@@ -102,9 +102,7 @@ def test_any_key_removed_or_added(
 
 
 @settings(max_examples=200)
-@given(
-    at=st.integers(0, 2000), cut=st.integers(0, 30), insert=st.binary(max_size=8)
-)
+@given(at=st.integers(0, 2000), cut=st.integers(0, 30), insert=st.binary(max_size=8))
 def test_any_bytes_in_the_file(
     at: int, cut: int, insert: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -12,14 +12,13 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from making.students import random_student
-
 from edge_ser.converters.forms import FloatForm
 from edge_ser.converters.step_graph import build_step
 from edge_ser.converters.weights import fold_student
 from edge_ser.frontend import LogMelSpec
 from edge_ser.models import Student
 from edge_ser.pack import Calibration, Manifest, StateSpec, Target, write_pack
+from making.students import random_student
 
 __all__ = ["write_tiny_pack"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from making.speech import speech
 
 from edge_ser.frontend import LogMel, LogMelSpec
 from edge_ser.models import Student, StudentConfig
+from making.speech import speech
 
 __all__ = ["TINY", "mel_of", "random_student"]
 
