@@ -66,6 +66,16 @@ def test_text(shared_pack: Path, sound: Path, capsys: pytest.CaptureFixture[str]
     assert rows[-1].endswith("= whole utterance")
 
 
+def test_text_on_a_terminal_that_knows_ascii_only(
+    edge_ser_command: Run, shared_pack: Path, sound: Path
+) -> None:
+    done = edge_ser_command(
+        "run", sound, "--pack", shared_pack, env={**os.environ, "PYTHONIOENCODING": "ascii"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "= whole utterance" in done.stdout
+
+
 def test_standard_input_gives_what_a_file_gives(
     edge_ser_command: Run, shared_pack: Path, sound: Path, pcm: NDArray[np.int16]
 ) -> None:
