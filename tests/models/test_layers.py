@@ -36,9 +36,7 @@ def test_one_folded_convolution_does_the_work_of_all(
     if stride == 2 and (shortcut or kernel == 1 or dilation > 1):
         pytest.skip("no such layer")
     layer = lived_in(
-        CausalConv(
-            8, 8, kernel, stride=stride, dilation=dilation, groups=groups, shortcut=shortcut
-        )
+        CausalConv(8, 8, kernel, stride=stride, dilation=dilation, groups=groups, shortcut=shortcut)
     )
     x = torch.randn(3, 8, 24)
     weight, bias = layer.folded()
@@ -98,9 +96,7 @@ def naive_attention(
 
 
 @pytest.mark.parametrize(("context", "step", "reach"), [(6, 2, None), (8, 4, 3), (4, 1, 0)])
-def test_attention_is_what_its_docstring_says(
-    context: int, step: int, reach: int | None
-) -> None:
+def test_attention_is_what_its_docstring_says(context: int, step: int, reach: int | None) -> None:
     layer = CrossAttention(8, 2, context, step).eval()
     own, other = torch.randn(1, 8, 24), torch.randn(1, 8, 24)
     expected = naive_attention(layer, own, other, context if reach is None else reach)

@@ -63,9 +63,7 @@ def test_the_events_of_an_utterance(recognizer: Recognizer, pcm: NDArray[np.int1
         assert sum(event.probabilities.values()) == pytest.approx(1.0)
         assert event.label == max(event.probabilities, key=lambda key: event.probabilities[key])
         assert event.confidence == max(event.probabilities.values())
-        assert event.abstained == (
-            event.confidence < recognizer.manifest.calibration.abstain_below
-        )
+        assert event.abstained == (event.confidence < recognizer.manifest.calibration.abstain_below)
         parts = event.latency_ms
         assert parts.total == pytest.approx(parts.frontend + parts.infer + parts.post)
         assert parts.frontend > 0
@@ -241,9 +239,7 @@ class Raiser(Recorder):
             raise RuntimeError("a hook broke")
 
 
-def test_hooks_hear_of_every_stage_in_order(
-    recognizer: Recognizer, pcm: NDArray[np.int16]
-) -> None:
+def test_hooks_hear_of_every_stage_in_order(recognizer: Recognizer, pcm: NDArray[np.int16]) -> None:
     hook = Recorder()
     events = events_of(recognizer.stream("mic0", hooks=[hook]), cut(pcm, 500))
     assert len(hook.told) == 4 * len(events)
@@ -323,9 +319,7 @@ def test_threads_share_a_recognizer(recognizer: Recognizer) -> None:
     assert [together[index] for index in range(len(clips))] == alone
 
 
-def test_a_stream_may_move_between_threads(
-    recognizer: Recognizer, pcm: NDArray[np.int16]
-) -> None:
+def test_a_stream_may_move_between_threads(recognizer: Recognizer, pcm: NDArray[np.int16]) -> None:
     stream, events = recognizer.stream(), list[Event]()
     for part in cut(pcm, 5000):
         thread = threading.Thread(target=lambda part=part: events.extend(stream.push(part)))
