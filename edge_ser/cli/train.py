@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "execute"]
 
 SIZES = {
-    "large": {"stem": 64, "trunk": 128, "fused": 128},
-    "medium": {"stem": 64, "trunk": 96, "fused": 96},
-    "small": {"stem": 32, "trunk": 64, "fused": 64},
+    "large": {"stem": 64, "trunk": 128, "heads": 8, "fused": 128},
+    "medium": {"stem": 64, "trunk": 80, "heads": 5, "fused": 96},
+    "small": {"stem": 32, "trunk": 48, "heads": 3, "fused": 64},
 }
 
 
