@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from edge_ser.corpora.clips import Clip
 from edge_ser.errors import InputError, UsageError
 
-__all__ = ["Fold", "random_folds", "speaker_folds", "validation_split"]
+__all__ = [
+    "Fold",
+    "random_folds",
+    "random_validation_split",
+    "speaker_folds",
+    "validation_split",
+]
 
 MANY_SPEAKERS = 10
 
@@ -131,3 +137,22 @@ def validation_split(
         tuple(clip for clip in clips if clip.speaker not in held),
         tuple(clip for clip in clips if clip.speaker in held),
     )
+
+
+def random_validation_split(
+    clips: Sequence[Clip], share: float, seed: int = 0
+) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
+    """Carve validation clips out of the training clips of a random fold.
+
+    Stratified by corpus and label like the fold itself, with speakers on both sides.
+
+    Returns:
+        ``(training, validation)``, with no clip in both.
+
+    Raises:
+        UsageError: ``share`` is not between 0 and a half.
+    """
+    if not 0 < share <= 0.5:
+        raise UsageError(f"the share of validation clips must be over 0 and at most 0.5: {share}")
+    first = random_folds(clips, max(2, round(1 / share)), seed)[0]
+    return first.train, first.test
