@@ -121,7 +121,12 @@ def validation_split(
 
     Returns:
         ``(training, validation)``, with no speaker in both.
+
+    Raises:
+        UsageError: ``share`` is not between 0 and 1.
     """
+    if not 0 < share < 1:
+        raise UsageError(f"the share of validation speakers must lie between 0 and 1, got {share}")
     by_corpus: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
         by_corpus[clip.corpus].add(clip.speaker)
@@ -132,7 +137,7 @@ def validation_split(
             continue
         order = sorted(speakers)
         random.Random(f"{seed}:validation:{corpus}").shuffle(order)
-        held.update(order[: max(1, round(share * len(order)))])
+        held.update(order[: min(max(1, round(share * len(order))), len(order) - 1)])
     return (
         tuple(clip for clip in clips if clip.speaker not in held),
         tuple(clip for clip in clips if clip.speaker in held),
