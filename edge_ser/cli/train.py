@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_ser.cli import train_teacher
 from edge_ser.cli.options import add_json, add_seed, corpus_folders, print_json
+from edge_ser.corpora.folds import PROTOCOLS
 from edge_ser.errors import InputError, UsageError
 from edge_ser.labels import SIX_LABELS, check_labels
 
@@ -45,9 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CORPUS=DIR",
         help="a corpus to train on only, for one with too few speakers to test on",
     )
-    parser.add_argument(
-        "--protocol", default="speaker-independent", choices=["speaker-independent", "random"]
-    )
+    parser.add_argument("--protocol", default="speaker-independent", choices=list(PROTOCOLS))
     parser.add_argument("--folds", type=int, default=4, metavar="N", help="(default: 4)")
     parser.add_argument(
         "--fold",
@@ -69,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
     _need_training_packages()
-    from edge_ser.corpora import random_folds, speaker_folds
+    from edge_ser.corpora import make_folds
     from edge_ser.training.bank import FeatureBank
     from edge_ser.training.run_student import summarise, train_everything, train_fold
 
@@ -77,8 +76,9 @@ def execute(options: argparse.Namespace) -> int:
     recipe = _recipe(options, labels)
     tested = _clips(options.data, labels)
     extra = _clips(options.extra, labels)
-    split = speaker_folds if options.protocol == "speaker-independent" else random_folds
-    folds: list[Fold] = split(tested, options.folds, options.seed)
+    folds: list[Fold] = make_folds(
+        options.protocol, tested, options.folds, options.seed, labels
+    )
     chosen = _chosen(options.fold, len(folds))
     if options.model in train_teacher.MODELS:
         if options.fold == "all":

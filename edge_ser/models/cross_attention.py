@@ -136,7 +136,12 @@ class CrossAttentionModel(nn.Module):
         """
         c = self.config
         x = self.standardise(acoustic) * acoustic_mask[:, None]
-        own = self.encoder(x).transpose(1, 2)
+        if isinstance(self.encoder, nn.Sequential):
+            # What the first convolution makes of the padding must not leak into the second.
+            x = self.encoder[:3](x) * acoustic_mask[:, None]
+            own = self.encoder[3:](x).transpose(1, 2)
+        else:
+            own = self.encoder(x).transpose(1, 2)
         own_mask = halve_mask(acoustic_mask)
         own = own + positions(own.shape[1], c.width, own.device)
         for block in self.self_attention:

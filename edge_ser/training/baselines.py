@@ -14,7 +14,7 @@ from edge_ser.errors import MissingExtra, UsageError
 from edge_ser.training.acoustics import Functionals
 from edge_ser.training.extract import extract
 from edge_ser.training.run_student import FoldResult
-from edge_ser.training.semantic import open_encoder
+from edge_ser.training.semantic import encoder_states
 
 __all__ = ["BASELINES", "baseline_vectors", "linear_fold"]
 
@@ -51,10 +51,9 @@ def baseline_vectors(
         return {clip: arrays[0] for clip, arrays in found.items()}
     if kind != "baseline-encoder":
         raise UsageError(f"no baseline {kind!r}; known are {', '.join(BASELINES)}")
-    opened = open_encoder(encoder, layers)
-    states = extract(clips, opened, cache, what="encoder states", skip_unreadable=skip)
+    states = encoder_states(clips, encoder, cache, layers=layers, skip_unreadable=skip)
     vectors: Vectors = {}
-    for clip, arrays in states.items():
+    for clip, arrays in states.values.items():
         values = arrays[0].astype(np.float32)
         vectors[clip] = np.concatenate([values.mean(axis=1), values.std(axis=1)]).ravel()
     return vectors

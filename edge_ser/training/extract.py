@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,6 +65,7 @@ def extract(
     copies: Copies | None = None,
     what: str = "features",
     skip_unreadable: bool = False,
+    keep: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
 ) -> dict[Clip, list[NDArray[Any]]]:
     """Features by clip: of the clean clip first, then of its augmented copies.
 
@@ -75,6 +76,7 @@ def extract(
     Args:
         skip_unreadable: leave out clips that cannot be read, naming each; without it the
             first one is an error.
+        keep: what to keep of each array in memory; all of it is stored.
 
     Raises:
         InputError: a clip cannot be read, or the disk is full (what was stored stays).
@@ -89,7 +91,7 @@ def extract(
         if stored is None:
             missing.append((clip, path))
         else:
-            found[clip] = stored
+            found[clip] = stored if keep is None else [keep(array) for array in stored]
     augmenter: Augmenter | None = None
     skipped = 0
     for clip, path in track(missing, what):
@@ -106,7 +108,7 @@ def extract(
         arrays = [extractor(version) for version in _versions(clip, samples, copies, augmenter)]
         with replace_file(path) as file:
             np.savez(file, *arrays)
-        found[clip] = arrays
+        found[clip] = arrays if keep is None else [keep(array) for array in arrays]
     if skipped:
         say(f"{what}: {skipped} of {len(clips)} clips could not be read and were left out")
     return {clip: found[clip] for clip in clips if clip in found}

@@ -24,7 +24,7 @@ from edge_ser.training.acoustics import ACOUSTICS, Cepstral, Functionals, LogMel
 from edge_ser.training.extract import Copies, extract
 from edge_ser.training.fit import FitSettings, fit
 from edge_ser.training.run_student import FoldResult
-from edge_ser.training.semantic import open_encoder
+from edge_ser.training.semantic import encoder_states
 from edge_ser.training.student import mean_uar
 from edge_ser.training.tracks import (
     Spans,
@@ -132,13 +132,17 @@ def load_features(
         tracks["acoustic"] = mel
     else:
         tracks["acoustic"] = Track(made(ACOUSTICS[recipe.acoustic](), recipe.acoustic), 100.0)
-    encoder = open_encoder(recipe.encoder, recipe.layers)
-    states = made(encoder, "encoder states")
-    turned = {clip: [s.transpose(0, 2, 1) for s in arrays] for clip, arrays in states.items()}
-    tracks["semantic"] = Track(turned, encoder.frame_rate_hz)
+    states = encoder_states(
+        clips, recipe.encoder, cache, layers=recipe.layers, copies=copies, skip_unreadable=skip
+    )
+    turned = {
+        clip: [array.transpose(0, 2, 1) for array in arrays]
+        for clip, arrays in states.values.items()
+    }
+    tracks["semantic"] = Track(turned, states.frame_rate_hz)
     if recipe.functionals:
         tracks["utterance"] = Track(made(Functionals(), "eGeMAPS"), None)
-    return TeacherFeatures(tracks, spans, encoder.identity)
+    return TeacherFeatures(tracks, spans, states.identity)
 
 
 def build_model(
@@ -228,7 +232,7 @@ def train_teacher_fold(
         resume: go on where a killed run was.
     """
     labels = recipe.config.labels
-    split = validation_split if fold.protocol == "speaker-independent" else random_validation_split
+    split = random_validation_split if fold.protocol == "random" else validation_split
     train: Sequence[Clip] = fold.train
     held: Sequence[Clip] = ()
     if recipe.validation_share > 0:
