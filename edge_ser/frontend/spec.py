@@ -38,7 +38,7 @@ class LogMelSpec:
     low_hz: float = 60.0
     high_hz: float = 7600.0
     step_frames: int = 8  # 80 ms
-    floor: float = 1e-4  # added to the levelled mel power before the logarithm, -40 dB
+    floor: float = 1e-7  # added to the levelled mel power before the logarithm, -70 dB
     level_floor: float = 1e-4  # the level never falls below this mel power
     level_decay_db: float = 2.0  # per second
 

@@ -74,6 +74,9 @@ class Target:
             raise ValueError(f"target {self.file!r} names no backend")
         if self.precision not in _PRECISIONS:
             raise ValueError(f"precision {self.precision!r} is none of {', '.join(_PRECISIONS)}")
+        names = [name for state in self.states for name in (state.input, state.output)]
+        if len(set(names)) != len(names):
+            raise ValueError(f"target {self.file!r}: the name of a state stands twice")
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,13 @@ def train_fold(
         return mean_uar(final_logits(model, bank, held, step_frames), held, labels)
 
     student, epoch = _train(
-        recipe, bank, [*train, *extra], validate, out, resume, f"fold {fold.index}"
+        recipe,
+        bank,
+        [*train, *extra],
+        validate if held else None,
+        out,
+        resume,
+        f"fold {fold.index}",
     )
     facts = {
         "protocol": fold.protocol,

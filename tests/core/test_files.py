@@ -14,7 +14,7 @@ from typing import BinaryIO
 import pytest
 
 from edge_ser.errors import InputError
-from edge_ser.files import replace_file, write_text
+from edge_ser.files import check_writable, replace_file, write_text
 
 WRITER = """
 import sys
@@ -117,3 +117,13 @@ def test_a_file_gets_the_permissions_of_an_ordinary_one(tmp_path: Path) -> None:
 def test_missing_folders_are_made(tmp_path: Path) -> None:
     write_text(tmp_path / "new" / "deep" / "a.txt", "grüß Gott")
     assert (tmp_path / "new" / "deep" / "a.txt").read_bytes() == "grüß Gott".encode()
+
+
+def test_checking_changes_nothing(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "x")
+    check_writable(tmp_path / "a")
+    check_writable(tmp_path / "b")
+    assert [item.name for item in tmp_path.iterdir()] == ["a"]
+    for wrong in (tmp_path, tmp_path / "a" / "below"):
+        with pytest.raises(InputError, match="cannot write"):
+            check_writable(wrong)

@@ -89,12 +89,20 @@ def test_a_fold_that_lies_about_its_protocol_cannot_be_made() -> None:
 
 @given(share=st.floats(0.01, 0.5), seed=st.integers(0, 50))
 def test_validation_speakers_come_from_training_and_leave_it(share: float, seed: int) -> None:
-    clips = clips_of("emodb", 10) + clips_of("tess", 2) + clips_of("ravdess", 3)
+    clips = clips_of("emodb", 10) + clips_of("tess", 2) + clips_of("ravdess", 12)
     train, held = validation_split(clips, share, seed)
     assert sorted((*train, *held), key=str) == sorted(clips, key=str)
     assert not speakers(train) & speakers(held)
     assert {clip.corpus for clip in held} == {"emodb", "ravdess"}
     assert {clip.corpus for clip in train} == {"emodb", "tess", "ravdess"}
+
+
+def test_few_speakers_are_held_back_only_when_there_are_no_others() -> None:
+    few = clips_of("emodb", 7)
+    _, held = validation_split(few, 0.12)
+    assert len(speakers(held)) == 1
+    _, held = validation_split(few + clips_of("ravdess", 15), 0.12)
+    assert {clip.corpus for clip in held} == {"ravdess"}
 
 
 @pytest.mark.parametrize("share", [-0.1, 0.0, 1.0, 2.0])

@@ -34,7 +34,7 @@ FILES = {"model.onnx": b"not a model, but bytes" * 100, "golden/in.bin": bytes(1
 
 
 def manifest(version: str = "1.0") -> Manifest:
-    states = (StateSpec("past", "past.next", (1, 3, 4), "uint8", (0.0, 1.0, 128.0)),)
+    states = (StateSpec("past", "past.next", (1, 3, 4), "uint8", 128.0),)
     return Manifest(
         id="made-up",
         version=version,
