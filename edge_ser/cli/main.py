@@ -20,6 +20,7 @@ VERBS = {
     "run": "stream audio through a pack and print emotions",
     "bench": "per-step latency of the whole path, samples in to event out",
     "eval": "accuracy of a pack on a corpus",
+    "corpus": "check a corpus folder before training on it",
     "train": "train a model",
     "convert": "checkpoint to INT8 pack: export, calibrate, quantize, check",
     "pack": "what a pack is and whether it is whole",
