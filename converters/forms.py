@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,7 +158,7 @@ class CpuInt8Form:
         """Turned back and dequantized."""
         assert x.grid is not None
         turned = _turned(g, x)
-        inputs = [turned, *grid_constants(g, x.grid)]
+        inputs: list[Value | str] = [turned, *grid_constants(g, x.grid)]
         return g.node("DequantizeLinear", inputs, turned.shape, f"{x.name}.float")
 
     def matmul_input(self, g: GraphWriter, x: Value, source: str) -> Value:
@@ -166,7 +167,7 @@ class CpuInt8Form:
 
     def _quantize(self, g: GraphWriter, x: Value, source: str) -> Value:
         grid = self._grids[source]
-        inputs = [x, *grid_constants(g, grid)]
+        inputs: list[Value | str] = [x, *grid_constants(g, grid)]
         return g.node("QuantizeLinear", inputs, x.shape, f"{x.name}.stored", grid=grid)
 
 
@@ -236,7 +237,7 @@ def float_conv(g: GraphWriter, x: Value, conv: ConvWeights, weight: str, relu: b
     return g.node("Relu", [y], shape, conv.name) if relu else y
 
 
-def conv_attributes(conv: ConvWeights) -> dict[str, object]:
+def conv_attributes(conv: ConvWeights) -> dict[str, Any]:
     """Attributes of an ONNX convolution without padding."""
     return {
         "strides": [conv.stride],
@@ -248,7 +249,7 @@ def conv_attributes(conv: ConvWeights) -> dict[str, object]:
 
 def conv_length(time: int, conv: ConvWeights) -> int:
     """Frames that the convolution makes of ``time`` frames."""
-    reach = (conv.weight.shape[2] - 1) * conv.dilation + 1
+    reach = (int(conv.weight.shape[2]) - 1) * conv.dilation + 1
     return (time - reach) // conv.stride + 1
 
 

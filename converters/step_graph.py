@@ -177,5 +177,9 @@ def _memory(g: GraphWriter, x: Value, weights: StepWeights) -> Value:
 
 def _dense(g: GraphWriter, x: Value, layer: tuple[np.ndarray, np.ndarray], name: str) -> Value:
     weight, bias = layer
-    inputs = [x, g.constant(f"{name}.weight", weight), g.constant(f"{name}.bias", bias)]
+    inputs: list[Value | str] = [
+        x,
+        g.constant(f"{name}.weight", weight),
+        g.constant(f"{name}.bias", bias),
+    ]
     return g.node("Gemm", inputs, (1, len(bias)), name, transB=1)
