@@ -22,6 +22,7 @@ VERBS = {
     "eval": "accuracy of a pack on a corpus",
     "corpus": "check a corpus folder before training on it",
     "train": "train a model",
+    "distill": "a teacher's knowledge into the streaming student",
     "convert": "checkpoint to INT8 pack: export, calibrate, quantize, check",
     "pack": "what a pack is and whether it is whole",
 }
