@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ser.converters.onnx_writer import GraphWriter, Grid, Value
-from edge_ser.converters.weights import ConvWeights
+from edge_ser.converters.weights import ConvWeights, StepWeights
 
-__all__ = ["CpuInt8Form", "FloatForm", "Range", "TensorRtInt8Form"]
+__all__ = ["CpuInt8Form", "FloatForm", "Range", "TensorRtInt8Form", "quantizable"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,23 @@ class Range:
 
     low: float
     high: float
+
+
+def quantizable(weights: StepWeights) -> tuple[str, ...]:
+    """Names of the activations whose ranges the INT8 forms need."""
+    attentions = (weights.middle_attention.name, weights.high_attention.name)
+    return (
+        "mel",
+        *(conv.name for conv in (*weights.shallow, *weights.middle, *weights.high)),
+        *attentions,
+        *(
+            f"{name}.{part}"
+            for name in attentions
+            for part in ("query", "key", "value", "share", "out")
+        ),
+        "depths",
+        weights.fuse.name,
+    )
 
 
 class FloatForm:

@@ -143,11 +143,12 @@ class GraphWriter:
             "Concat", list(values), tuple(shape), name, grid=values[0].grid, axis=axis
         )
 
-    def split(self, value: Value, sizes: Sequence[int], axis: int, name: str) -> list[Value]:
-        """Parts of ``value`` along ``axis``, called ``name.0``, ``name.1``, …"""
+    def split(
+        self, value: Value, sizes: Sequence[int], axis: int, parts: Sequence[str]
+    ) -> list[Value]:
+        """``value`` cut along ``axis`` into values called ``parts``."""
         key = self.constant("split_" + "_".join(map(str, sizes)), np.array(sizes, np.int64))
-        parts = [f"{name}.{index}" for index in range(len(sizes))]
-        self._add("Split", [value.name, key], parts, axis=axis)
+        self._add("Split", [value.name, key], list(parts), axis=axis)
         shapes = [(*value.shape[:axis], size, *value.shape[axis + 1 :]) for size in sizes]
         return [Value(part, shape) for part, shape in zip(parts, shapes, strict=True)]
 

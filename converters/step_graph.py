@@ -106,7 +106,9 @@ def _attention(
     projection = ConvWeights(w.name, w.weight, w.bias, 1, 1, 1, 0, before)
     qkv = form.to_float(g, form.conv(g, x, projection, source, relu=False))
     qkv = g.reshape(qkv, (w.heads, 3 * size, tokens), f"{w.name}.heads")
-    q, k, v = g.split(qkv, [size] * 3, 1, f"{w.name}.qkv")
+    q, k, v = g.split(
+        qkv, [size] * 3, 1, [f"{w.name}.query", f"{w.name}.new_key", f"{w.name}.new_value"]
+    )
     whole = w.context + tokens
     kept = []
     for role, new in (("key", k), ("value", v)):
@@ -157,11 +159,11 @@ def _memory(g: GraphWriter, x: Value, weights: StepWeights) -> Value:
     faded = g.node("Mul", [past, keep], past.shape, "memory.faded")
     memory = g.node("Add", [faded, gain], past.shape, "memory.past.next")
     g.replace_state(past, memory.name)
-    sums, weight = g.split(memory, [2 * channels, 1], 1, "memory.parts")
+    sums, weight = g.split(memory, [2 * channels, 1], 1, ["memory.sums", "memory.heard"])
     prior = g.constant("memory.prior", np.array(weights.prior, np.float32))
     weight = g.node("Add", [weight, prior], weight.shape, "memory.weight")
     means = g.node("Div", [sums, weight], sums.shape, "memory.means")
-    mean, power = g.split(means, [channels, channels], 1, "memory.moments")
+    mean, power = g.split(means, [channels] * 2, 1, ["memory.mean", "memory.power"])
     squared = g.node("Mul", [mean, mean], mean.shape, "memory.mean_squared")
     variance = g.node("Sub", [power, squared], mean.shape, "memory.variance")
     eps = g.constant("memory.eps", np.array(weights.eps, np.float32))

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_ser.errors import InputError
 from edge_ser.models.layers import CausalConv, CrossAttention, fold_batch_norm
 from edge_ser.models.student import Student, StudentConfig
 
@@ -83,16 +82,7 @@ class StepWeights:
 
 @torch.no_grad()
 def fold_student(student: Student) -> StepWeights:
-    """Fold input standardisation, batch norms, shortcuts and depth weights into the weights.
-
-    Raises:
-        InputError: a weight is NaN or infinite; the message names it.
-    """
-    for name, value in student.state_dict().items():
-        if not bool(torch.isfinite(value).all()):
-            raise InputError(
-                f"checkpoint: weight {name} holds NaN or infinite values; train it again"
-            )
+    """Fold input standardisation, batch norms, shortcuts and depth weights into the weights."""
     c = student.config
     stem, *rest = student.shallow
     depths = student.depth_weights()
