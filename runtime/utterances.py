@@ -133,4 +133,3 @@ class Segmenter:
         self._open, self._first, self._spoken = None, None, 0
         self._earliest = sample
         return Cut(False, sample, reason)
-

@@ -91,9 +91,7 @@ def execute(options: argparse.Namespace) -> int:
         seed=options.seed,
         metrics=_metrics(options.metrics),
     )
-    report = convert(
-        checkpoint, request, options.out, ignore_gates=options.ignore_gates, say=say
-    )
+    report = convert(checkpoint, request, options.out, ignore_gates=options.ignore_gates, say=say)
     if options.json:
         print_json({"pack": str(options.out), **report})
         return 0

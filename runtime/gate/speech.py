@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-
 from edge_ser.runtime.gate.level import LevelGate, LevelSettings
 from edge_ser.runtime.gate.silero import SileroDetector
+from numpy.typing import NDArray
 
 __all__ = ["Gate", "SpeechGate"]
 
@@ -49,7 +48,7 @@ class SpeechGate:
 
     def __init__(self, level: LevelSettings | None = None, *, always: bool = False) -> None:
         self._detector = SileroDetector()
-        self._level = LevelGate(self.window / self.rate_hz, level)
+        self._level = LevelGate(self.window, self.rate_hz, level)
         self._always = always
         self._speaking = False
         self.n_windows = 0

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
 from edge_ser.runtime import Recognizer
+from numpy.typing import NDArray
 
 RATE = 16000
 
@@ -20,6 +19,7 @@ def pack_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from edge_ser.converters.forms import FloatForm
     from edge_ser.converters.step_graph import build_step
     from edge_ser.converters.weights import fold_student
+
     from edge_ser.frontend import LogMelSpec
     from edge_ser.models.student import Student, StudentConfig
     from edge_ser.pack import Manifest, Target, write_pack
@@ -27,7 +27,9 @@ def pack_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(7)
     spec = LogMelSpec()
-    student = Student(StudentConfig(stem=8, trunk=16, fused=16, hidden=16), spec.silence).eval()
+    student = Student(
+        StudentConfig(stem=8, trunk=16, heads=2, fused=16, hidden=16), spec.silence
+    ).eval()
     with torch.no_grad():
         student.classifier.weight.mul_(6.0)  # random weights alone say the same of everything
     model = build_step(fold_student(student), FloatForm())
