@@ -5,10 +5,9 @@ Needs numpy and one engine library; never torch, transformers, onnx or the conve
 
 from __future__ import annotations
 
+from edge_ser.events import Event, Latency
 from edge_ser.runtime.recognizer import Recognizer
 from edge_ser.runtime.stream import Stream
 from edge_ser.runtime.timing import Hook, StageTiming, StepTiming
-
-from edge_ser.events import Event, Latency
 
 __all__ = ["Event", "Hook", "Latency", "Recognizer", "StageTiming", "StepTiming", "Stream"]

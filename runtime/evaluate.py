@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from edge_ser.runtime.recognizer import Recognizer
 
 from edge_ser.audio import read_mono
 from edge_ser.errors import InputError
 from edge_ser.metrics import Scores, score
+from edge_ser.runtime.recognizer import Recognizer
 
 if TYPE_CHECKING:
     from edge_ser.corpora import Clip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from edge_ser.runtime.gate import Gate, SpeechGate
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from edge_ser.errors import UsageError
 from edge_ser.events import Event
+
+if TYPE_CHECKING:
+    from edge_ser.runtime.record import Recording
 
 __all__ = ["LiveStream"]
 
@@ -82,6 +85,15 @@ class LiveStream:
         self._begin = 0
         self._held = False
         self._closed = False
+        self._recognizer = recognizer
+        self._recording: Recording | None = None
+
+    def record(self, recording: Recording) -> None:
+        """Let ``recording`` have the features of every step and every event from now on."""
+        from edge_ser.runtime.record import identity
+
+        recording.head(identity(self._recognizer))
+        self._recording = recording
 
     @property
     def speaking(self) -> bool:
@@ -132,7 +144,7 @@ class LiveStream:
         if self._held:
             self._now += len(samples)
             self._window_begin = self._now
-            return self._idle()
+            return self._told(self._idle())
         events: list[Event] = []
         taken = 0
         while taken < len(samples):
@@ -145,7 +157,7 @@ class LiveStream:
                 self._feed(part, events)
             if self._filled == self._size:
                 self._decide(events)
-        return events
+        return self._told(events)
 
     def gap(self, n_samples: int, reason: str) -> list[Event]:
         """Tell that ``n_samples`` are missing; an open utterance ends here.
@@ -165,7 +177,7 @@ class LiveStream:
                 audio_end_ms=round(self._ms(self._now), 3),
             )
         )
-        return events
+        return self._told(events)
 
     def hold(self, held: bool) -> list[Event]:
         """Stop or go on listening; time goes on, what is pushed while held is not heard."""
@@ -176,13 +188,13 @@ class LiveStream:
         self._restart_window()
         kind = "hold.start" if held else "hold.end"
         events.append(self.notice(kind, audio_end_ms=round(self._ms(self._now), 3)))
-        return events
+        return self._told(events)
 
     def interrupt(self, reason: str) -> list[Event]:
         """End an open utterance because its source is gone."""
         events = self._break(reason)
         self._restart_window()
-        return events
+        return self._told(events)
 
     def finish(self) -> list[Event]:
         """End the stream; an open utterance gets its final event.
@@ -195,6 +207,12 @@ class LiveStream:
         events = self._break("stream_ended")
         self._closed = True
         events.append(self.notice("stream.ended", audio_end_ms=round(self._ms(self._now), 3)))
+        return self._told(events)
+
+    def _told(self, events: list[Event]) -> list[Event]:
+        if self._recording is not None:
+            for event in events:
+                self._recording.event(event)
         return events
 
     def _decide(self, events: list[Event]) -> None:
@@ -218,6 +236,8 @@ class LiveStream:
         self._verdicts.clear()
         utterance = f"u{self._n_utterances}"
         self._stream.restart(utterance, cut.sample)
+        if self._recording is not None:
+            self._recording.utterance(utterance, cut.sample)
         start = self.notice(
             "utterance.start",
             audio_start_ms=round(self._ms(cut.sample), 3),
@@ -237,12 +257,15 @@ class LiveStream:
             heard = self._stream.heard
             part = samples[taken : taken + self._size]
             taken += len(part)
-            for event in self._stream.push(part):
+            due = self._stream.push(part)
+            if self._stream.heard > heard:
+                self._verdicts.append((self._stream.heard, self._stream.probabilities))
+                if self._recording is not None:
+                    self._recording.step(self._stream.mel, self._stream.probabilities)
+            for event in due:
                 event.speech_probability = round(self._probability, 4)
                 events.append(event)
                 self._smooth(event, events)
-            if self._stream.heard > heard:
-                self._verdicts.append((self._stream.heard, self._stream.probabilities))
 
     def _end(self, end: int, reason: str, events: list[Event]) -> None:
         """The final event speaks for ``[begin, end)``, not for the silence behind it."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_ser.runtime.backends import Engine, load_engine
-from edge_ser.runtime.stream import Stream
-from edge_ser.runtime.timing import Hook
-
 from edge_ser.errors import BackendError
 from edge_ser.frontend import LogMel
 from edge_ser.pack import Manifest, Pack, open_pack
+from edge_ser.runtime.backends import Engine, load_engine
+from edge_ser.runtime.stream import Stream
+from edge_ser.runtime.timing import Hook
 
 __all__ = ["Recognizer"]
 

@@ -106,6 +106,17 @@ class Stream:
         self._probabilities, self._heard = probabilities, heard
         return self._event("speech_ended")
 
+    @property
+    def mel(self) -> NDArray[np.float32]:
+        """Features of the last step, ``(n_mels, step_frames)``; overwritten by the next."""
+        return self._engine.mel[0]
+
+    def step_features(self, mel: NDArray[np.float32]) -> list[float]:
+        """Probabilities after a step on features ``(n_mels, step_frames) float32``."""
+        self._engine.mel[0] = mel
+        self._probabilities = _softmax(self._engine.step()[0].tolist(), self._sharpness)
+        return self._probabilities
+
     def push(self, pcm: NDArray[Any]) -> list[Event]:
         """Take samples, run every step that they complete.
 

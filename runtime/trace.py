@@ -7,9 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from edge_ser.runtime.timing import StageTiming, StepTiming
-
 from edge_ser.files import write_text
+from edge_ser.runtime.timing import StageTiming, StepTiming
 
 __all__ = ["TraceHook"]
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from edge_ser.runtime.backends.base import Engine
-
 from edge_ser.errors import BackendError, UsageError
 from edge_ser.pack import Pack, Target
+from edge_ser.runtime.backends.base import Engine
 
 __all__ = ["BACKENDS", "load_engine"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from edge_ser.runtime.backends.base import EngineStream, initial_state
 from numpy.typing import NDArray
 
 from edge_ser.errors import BackendError
 from edge_ser.pack import Pack, Target
+from edge_ser.runtime.backends.base import EngineStream, initial_state
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -32,7 +32,7 @@ class OrtEngine:
             import onnxruntime as ort
         except ImportError as error:
             raise BackendError(
-                f"onnxruntime cannot be imported ({error}); install it with: pip install onnxruntime"
+                f"onnxruntime cannot be imported ({error}); pip install onnxruntime"
             ) from error
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
