@@ -11,11 +11,12 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from edge_ser.runtime.hold import Hold
+from edge_ser.runtime.recognizer import Recognizer
+
 from edge_ser import __version__
 from edge_ser.errors import MissingExtra, UsageError
 from edge_ser.events import Event
-from edge_ser.runtime.hold import Hold
-from edge_ser.runtime.recognizer import Recognizer
 
 __all__ = ["MqttBridge"]
 
@@ -259,7 +260,9 @@ def _hold_of(text: str) -> dict[str, Any]:
     except ValueError:
         wish = None
     if not isinstance(wish, dict) or not isinstance(wish.get("hold"), bool):
-        raise ValueError(f'expected ON, OFF or {{"hold":true,"timeout_ms":3000}}, got {text[:60]!r}')
+        raise ValueError(
+            f'expected ON, OFF or {{"hold":true,"timeout_ms":3000}}, got {text[:60]!r}'
+        )
     timeout_ms = wish.get("timeout_ms", 10_000)
     if isinstance(timeout_ms, bool) or not isinstance(timeout_ms, (int, float)):
         raise ValueError(f"timeout_ms must be a number, got {timeout_ms!r}")

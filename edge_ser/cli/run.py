@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="audio file, - (raw s16le mono 16 kHz on stdin), demo (a bundled sample), mic or mic:NAME",
+        help="audio file, - (raw s16le mono 16 kHz on stdin), demo (a bundled sample), mic, mic:NAME",
     )
     add_model(parser)
     parser.add_argument("--jsonl", action="store_true", help="print one event a line as JSON")

@@ -9,10 +9,11 @@ import time
 from types import TracebackType
 from typing import Any
 
-from edge_ser.errors import MissingExtra, UsageError
-from edge_ser.events import Event
 from edge_ser.runtime.hold import Hold
 from edge_ser.runtime.ros2.expression import expression_of
+
+from edge_ser.errors import MissingExtra, UsageError
+from edge_ser.events import Event
 
 __all__ = ["RosBridge"]
 
@@ -129,13 +130,11 @@ class RosBridge:
         self._tracked.write(self._messages.IdsList(self._header(time.time_ns()), ids))
 
     def _take_holds(self) -> None:
-        from cyclonedds.core import ReadCondition, SampleState, ViewState, InstanceState, WaitSet
+        from cyclonedds.core import InstanceState, ReadCondition, SampleState, ViewState, WaitSet
         from cyclonedds.util import duration
 
         waiting = WaitSet(self._participant)
-        news = ReadCondition(
-            self._holds, SampleState.Any | ViewState.Any | InstanceState.Alive
-        )
+        news = ReadCondition(self._holds, SampleState.Any | ViewState.Any | InstanceState.Alive)
         waiting.attach(news)
         while not self._stop.is_set():
             waiting.wait(duration(milliseconds=200))

@@ -5,7 +5,6 @@ packages that call themselves audio_common_msgs (ros-drivers and mgonzs13). rmw 
 ``pkg/msg/Name`` as ``pkg::msg::dds_::Name_``.
 """
 
-
 from dataclasses import dataclass, field
 
 from edge_ser.errors import MissingExtra
@@ -119,5 +118,3 @@ class AudioStamped(IdlStruct, typename="audio_common_msgs::msg::dds_::AudioStamp
 
     header: Header = field(default_factory=Header)
     audio: Audio = field(default_factory=Audio)
-
-

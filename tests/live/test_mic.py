@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import silence, voice
-from edge_ser.errors import InputError
 from edge_ser.runtime.mic import Device, find_device
 from sound_server import SoundServer, missing
+
+from edge_ser.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,9 +115,7 @@ class Lines:
         raise AssertionError(f"waited in vain; heard {[e['type'] for e in self.events]}")
 
 
-def test_run_mic_hears_survives_unplugging_and_goes_on(
-    sound: SoundServer, pack_path: Path
-) -> None:
+def test_run_mic_hears_survives_unplugging_and_goes_on(sound: SoundServer, pack_path: Path) -> None:
     talk = np.concatenate([silence(0.5), voice(2.0), silence(1.5)] * 10)
     pcm = (talk * 32767).astype("<i2").tobytes()
     process = subprocess.Popen(

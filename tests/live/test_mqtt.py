@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edge_ser.errors import UsageError
-from edge_ser.events import Event
 from edge_ser.runtime import Recognizer
 from edge_ser.runtime.hold import Hold
+
+from edge_ser.errors import UsageError
+from edge_ser.events import Event
 
 paho = pytest.importorskip("paho.mqtt.client", reason="needs the mqtt extra")
 

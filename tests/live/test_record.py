@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import LoudnessGate, silence, voice
-from edge_ser.cli import main
-from edge_ser.errors import GateMissed, InputError
-from edge_ser.events import Event
 from edge_ser.runtime import Recognizer
 from edge_ser.runtime.live import LiveStream
 from edge_ser.runtime.record import Recording, replay
+
+from edge_ser.cli import main
+from edge_ser.errors import GateMissed, InputError
+from edge_ser.events import Event
 
 
 @pytest.fixture

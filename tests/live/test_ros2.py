@@ -9,16 +9,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from edge_ser.errors import InputError
-from edge_ser.events import Event
-from edge_ser.labels import LABELS
 from edge_ser.runtime.hold import Hold
 from edge_ser.runtime.ros2.audio import samples_of
 from edge_ser.runtime.ros2.expression import EXPRESSIONS, expression_of
 
+from edge_ser.errors import InputError
+from edge_ser.events import Event
+from edge_ser.labels import LABELS
+
 ROOT = Path(__file__).parents[2]
 
-LISTENER = '''
+LISTENER = """
 import sys, time
 from cyclonedds.core import Policy, Qos
 from cyclonedds.domain import DomainParticipant
@@ -55,7 +56,7 @@ while time.monotonic() < end and len(seen) < 4:
             if name == "event" and '"type":"emotion"' in x.data: seen.add(name)
     time.sleep(0.05)
 print(sorted(seen))
-'''
+"""
 
 
 def emotion(label: str = "fear", confidence: float = 0.75) -> Event:
@@ -116,5 +117,3 @@ def test_audio_of_neither_package() -> None:
         samples_of(SimpleNamespace(pixels=[]))
     with pytest.raises(InputError, match="compressed"):
         samples_of(SimpleNamespace(data=[1, 2, 3]))
-
-

@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import rclpy
-from edge_ser.audio import StreamResampler
-from edge_ser.errors import EdgeSerError
-from edge_ser.events import Event
 from edge_ser.runtime import Recognizer
 from edge_ser.runtime.hold import Hold
 from edge_ser.runtime.live import LiveStream
@@ -17,6 +14,10 @@ from hri_msgs.msg import Expression, IdsList
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from std_msgs.msg import Bool, String
+
+from edge_ser.audio import StreamResampler
+from edge_ser.errors import EdgeSerError
+from edge_ser.events import Event
 
 __all__ = ["EmotionNode", "audio_type", "main"]
 
@@ -35,8 +36,10 @@ def audio_type() -> Any:
 
 
 class EmotionNode(Node):
-    """Parameters: ``pack``, ``voice_id``, ``audio_topic``, ``rate_hz`` (where the message
-    does not say it), ``every``, ``hold_timeout_ms``.
+    """Audio messages in, expressions of one voice out.
+
+    Parameters: ``pack``, ``voice_id``, ``audio_topic``, ``rate_hz`` (where the message does
+    not say it), ``every``, ``hold_timeout_ms``.
     """
 
     def __init__(self) -> None:
