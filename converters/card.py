@@ -31,7 +31,11 @@ def model_card(manifest: Manifest, report: dict[str, Any]) -> str:
         ),
         "",
         "Commercial use of this pack is "
-        + ("allowed by these terms." if manifest.commercial_use else "**not** allowed by these terms."),
+        + (
+            "allowed by these terms."
+            if manifest.commercial_use
+            else "**not** allowed by these terms."
+        ),
         "",
         "## Accuracy",
         "",

@@ -168,15 +168,9 @@ def convert(
 
 
 def state_specs(model: StepModel) -> tuple[StateSpec, ...]:
-    """The states of ``model`` as a pack describes them; equal values are given once."""
+    """The states of ``model`` as a pack describes them."""
     return tuple(
-        StateSpec(
-            state.name,
-            state.next_name,
-            state.shape,
-            state.dtype,
-            state.before[:1] if len(set(state.before)) == 1 else state.before,
-        )
+        StateSpec(state.name, state.next_name, state.shape, state.dtype, state.before)
         for state in model.states
     )
 
@@ -234,9 +228,7 @@ def _missed(name: str, parity: Parity, gates: Gates) -> list[str]:
     return missed
 
 
-def _golden(
-    models: dict[str, StepModel], mel: NDArray[np.float32], step_frames: int
-) -> bytes:
+def _golden(models: dict[str, StepModel], mel: NDArray[np.float32], step_frames: int) -> bytes:
     """Input frames and the logits each model gives, so that a device can prove parity."""
     steps = min(_GOLDEN_STEPS, mel.shape[1] // step_frames)
     # Golden vectors travel with the pack; noise of the same statistics stands in for speech,
@@ -248,7 +240,9 @@ def _golden(
     )
     arrays = {"mel": frames.astype(np.float16)}
     for name, model in models.items():
-        arrays[f"logits.{name}"] = _logits(model, [arrays["mel"].astype(np.float32)], step_frames)[0]
+        arrays[f"logits.{name}"] = _logits(model, [arrays["mel"].astype(np.float32)], step_frames)[
+            0
+        ]
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()

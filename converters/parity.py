@@ -50,9 +50,7 @@ def compare(
     a = [softmax(logits / temperature) for logits in first]
     b = [softmax(logits / temperature) for logits in second]
     final_a, final_b = np.stack([p[-1] for p in a]), np.stack([p[-1] for p in b])
-    same = np.concatenate(
-        [p.argmax(axis=1) == q.argmax(axis=1) for p, q in zip(a, b, strict=True)]
-    )
+    same = np.concatenate([p.argmax(axis=1) == q.argmax(axis=1) for p, q in zip(a, b, strict=True)])
     return Parity(
         clips=len(a),
         agreement=float(np.mean(final_a.argmax(axis=1) == final_b.argmax(axis=1))),

@@ -24,7 +24,7 @@ _FIRST_S = 2.5  # sound servers take their time to start a stream
 _SILENT_S = 1.0  # a device that gives nothing for so long is gone, whatever it says
 
 
-class SourceGone(EdgeSerError):  # noqa: N818 - a condition, reported as an event
+class SourceGone(EdgeSerError):
     """The device stopped giving samples."""
 
 

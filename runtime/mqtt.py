@@ -11,12 +11,11 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from edge_ser.runtime.hold import Hold
-from edge_ser.runtime.recognizer import Recognizer
-
 from edge_ser import __version__
 from edge_ser.errors import MissingExtra, UsageError
 from edge_ser.events import Event
+from edge_ser.runtime.hold import Hold
+from edge_ser.runtime.recognizer import Recognizer
 
 __all__ = ["MqttBridge"]
 

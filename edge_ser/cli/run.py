@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="audio file, - (raw s16le mono 16 kHz on stdin), demo (a bundled sample), mic, mic:NAME",
+        help="audio file, - (raw s16le mono 16 kHz on stdin), demo, mic or mic:NAME",
     )
     add_model(parser)
     parser.add_argument("--jsonl", action="store_true", help="print one event a line as JSON")
@@ -53,9 +53,12 @@ def execute(options: argparse.Namespace) -> int:
         return run_mic(options, _show_json if options.jsonl else _show, _show_header)
     if options.record:
         raise UsageError("--record keeps what a microphone gave; a file can be run again as it is")
+    from edge_ser.files import check_writable
     from edge_ser.runtime.sources import open_source, paced
     from edge_ser.runtime.trace import TraceHook
 
+    if options.trace:
+        check_writable(options.trace)
     recognizer: Recognizer = open_recognizer(options)
     source = open_source(options.input, recognizer.rate_hz)
     chunks = paced(source.chunks, recognizer.rate_hz) if options.realtime else source.chunks

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_ser.cli import train_teacher
 from edge_ser.cli.options import add_json, add_seed, corpus_folders, print_json
+from edge_ser.corpora.folds import PROTOCOLS
 from edge_ser.errors import InputError, UsageError
 from edge_ser.labels import SIX_LABELS, check_labels
 
@@ -27,7 +31,7 @@ SIZES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of ``train``."""
-    parser.add_argument("model", choices=["student"], help="what to train")
+    parser.add_argument("model", choices=["student", *train_teacher.MODELS], help="what to train")
     parser.add_argument(
         "--data",
         action="append",
@@ -42,9 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CORPUS=DIR",
         help="a corpus to train on only, for one with too few speakers to test on",
     )
-    parser.add_argument(
-        "--protocol", default="speaker-independent", choices=["speaker-independent", "random"]
-    )
+    parser.add_argument("--protocol", default="speaker-independent", choices=list(PROTOCOLS))
     parser.add_argument("--folds", type=int, default=4, metavar="N", help="(default: 4)")
     parser.add_argument(
         "--fold",
@@ -60,12 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
     add_seed(parser)
     add_json(parser)
+    train_teacher.add_arguments(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
     _need_training_packages()
-    from edge_ser.corpora import random_folds, speaker_folds
+    from edge_ser.corpora import make_folds
     from edge_ser.training.bank import FeatureBank
     from edge_ser.training.run_student import summarise, train_everything, train_fold
 
@@ -73,9 +76,26 @@ def execute(options: argparse.Namespace) -> int:
     recipe = _recipe(options, labels)
     tested = _clips(options.data, labels)
     extra = _clips(options.extra, labels)
-    split = speaker_folds if options.protocol == "speaker-independent" else random_folds
-    folds: list[Fold] = split(tested, options.folds, options.seed)
+    folds: list[Fold] = make_folds(
+        options.protocol, tested, options.folds, options.seed, labels
+    )
     chosen = _chosen(options.fold, len(folds))
+    if options.model in train_teacher.MODELS:
+        if options.fold == "all":
+            raise UsageError("--fold all is for the student; a teacher is trained fold by fold")
+        picked = [folds[index] for index in chosen]
+        found, facts = train_teacher.run(options, picked, extra, labels)
+        report = summarise(found, labels, options.seed)
+        report = {"model": options.model, "command": _command(), **facts, **report}
+        whole = len(found) == len(folds)
+        name = "results.json" if whole else f"fold{options.fold}/results.json"
+        _write(options.out / name, report)
+        if options.json:
+            print_json(report)
+        else:
+            _show(report)
+        return 0
+    report: dict[str, Any]
     cache = options.cache or options.out / "cache"
     bank = FeatureBank.build(
         [*tested, *extra],
@@ -91,7 +111,7 @@ def execute(options: argparse.Namespace) -> int:
         train_everything(
             recipe, bank, [*tested, *extra], calibration, folder, resume=options.resume
         )
-        report: dict[str, Any] = {"checkpoint": str(folder / "checkpoint.safetensors")}
+        report = {"checkpoint": str(folder / "checkpoint.safetensors")}
     else:
         results = [
             train_fold(
@@ -112,6 +132,10 @@ def execute(options: argparse.Namespace) -> int:
     else:
         _show(report)
     return 0
+
+
+def _command() -> str:
+    return shlex.join(["edge-ser", *sys.argv[1:]])
 
 
 def _need_training_packages() -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_ser.corpora.naming import NAMINGS, Naming
 from edge_ser.errors import InputError, UsageError
 
-__all__ = ["AUDIO_SUFFIXES", "Clip", "Corpus", "load_corpus"]
+__all__ = ["AUDIO_SUFFIXES", "LABEL_FILE", "Clip", "Corpus", "load_corpus"]
 
 AUDIO_SUFFIXES = (".wav", ".flac")
+LABEL_FILE = "labels.csv"
+"""A table ``file,speaker,emotion`` in the corpus folder; where it is, names do not matter."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,16 @@ class Corpus:
         root: the folder searched.
         clips: sorted by path.
         foreign: audio files whose name is not of this corpus.
+        unused: files of the corpus with a label that is not used, by that label.
+        missing: files that a label file tells of and that are not there.
     """
 
     naming: Naming
     root: Path
     clips: tuple[Clip, ...]
     foreign: tuple[Path, ...]
+    unused: Mapping[str, int] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
     def where(self, keep: Callable[[Clip], bool]) -> Corpus:
         """The same corpus with only the clips for which ``keep`` is true."""
@@ -73,9 +79,20 @@ def load_corpus(name: str, root: Path | str) -> Corpus:
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{naming.title}: {root} is not a folder")
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    files = sorted(
+        path
+        for path in root.rglob("*")
+        # macOS leaves "._NAME" beside files on foreign disks and in archives.
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.name[:2] != "._" and path.is_file()
+    )
     if not files:
         raise InputError(f"{naming.title}: no .wav or .flac file below {root}")
+    if name == "iemocap" or (root / LABEL_FILE).is_file():
+        from edge_ser.corpora import labelled
+
+        if name == "iemocap":
+            return labelled.read_iemocap(naming, root, files)
+        return labelled.read_label_file(naming, root, files)
     clips, foreign = [], []
     for path in files:
         clip = _read_name(naming, path)
@@ -92,16 +109,17 @@ def load_corpus(name: str, root: Path | str) -> Corpus:
 
 
 def _read_name(naming: Naming, path: Path) -> Clip | None:
-    match = naming.pattern.fullmatch(path.stem)
+    seen = "/".join([*path.parts[-naming.n_parts : -1], path.stem])
+    match = naming.pattern.fullmatch(seen)
     if match is None:
         return None
-    label = naming.emotions.get(match["emotion"])
+    label = naming.emotions.get(match["emotion"]) or naming.emotions.get(match["emotion"].lower())
     if label is None:
         return None
     return Clip(
         path=path,
         corpus=naming.corpus,
-        speaker=f"{naming.corpus}:{match['speaker']}",
+        speaker=f"{naming.corpus}:{match['speaker'].upper()}",
         label=label,
         text=match["text"],
     )

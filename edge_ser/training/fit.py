@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,18 +16,21 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from edge_ser.files import replace_file
-from edge_ser.training.batches import Batch
 from edge_ser.training.progress import say
 
 __all__ = ["FitSettings", "Fitted", "fit"]
 
 
-class Batches(Protocol):
-    """A source of training batches."""
+B = TypeVar("B")
+B_co = TypeVar("B_co", covariant=True)
+
+
+class Batches(Protocol[B_co]):
+    """A source of training batches, dataclasses of tensors."""
 
     def __len__(self) -> int: ...
 
-    def epoch(self, rng: np.random.Generator) -> Iterator[Batch]: ...
+    def epoch(self, rng: np.random.Generator) -> Iterator[B_co]: ...
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ class Fitted:
 
 def fit(
     model: nn.Module,
-    batches: Batches,
-    loss: Callable[[nn.Module, Batch, np.random.Generator], Tensor],
+    batches: Batches[B],
+    loss: Callable[[nn.Module, B, np.random.Generator], Tensor],
     validate: Callable[[nn.Module], float] | None,
     settings: FitSettings,
     state_path: Path,

@@ -23,7 +23,6 @@ from edge_ser.models.student import Student, StudentConfig
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import ClipBatches
 from edge_ser.training.fit import FitSettings, fit
-from edge_ser.training.progress import say
 from edge_ser.training.student import StudentLoss, final_logits, mean_uar, mel_statistics
 
 __all__ = ["FoldResult", "StudentRecipe", "summarise", "train_everything", "train_fold"]
@@ -92,7 +91,13 @@ def train_fold(
         return mean_uar(final_logits(model, bank, held, step_frames), held, labels)
 
     student, epoch = _train(
-        recipe, bank, [*train, *extra], validate, out, resume, f"fold {fold.index}"
+        recipe,
+        bank,
+        [*train, *extra],
+        validate if held else None,
+        out,
+        resume,
+        f"fold {fold.index}",
     )
     facts = {
         "protocol": fold.protocol,
@@ -211,9 +216,7 @@ def _write_predictions(result: FoldResult, labels: tuple[str, ...], out: Path) -
     write_text(out / "predictions.jsonl", "\n".join(rows) + "\n")
 
 
-def summarise(
-    results: Sequence[FoldResult], labels: tuple[str, ...], seed: int
-) -> dict[str, Any]:
+def summarise(results: Sequence[FoldResult], labels: tuple[str, ...], seed: int) -> dict[str, Any]:
     """Scores per fold and corpus, their mean and deviation, and the pooled scores.
 
     The pooled UAR counts every test clip of the cross-validation once. With at least two
@@ -254,20 +257,18 @@ def _brief(scores: Scores) -> dict[str, float]:
     return {"n": scores.n, **{key: getattr(scores, key) for key in _KEYS}}
 
 
-def _cross_calibration(
-    results: Sequence[FoldResult], labels: tuple[str, ...]
-) -> dict[str, Any]:
+def _cross_calibration(results: Sequence[FoldResult], labels: tuple[str, ...]) -> dict[str, Any]:
     truths = [[labels.index(clip.label) for clip in result.fold.test] for result in results]
     calibrated = []
     for left_out, result in enumerate(results):
         others = [i for i in range(len(results)) if i != left_out]
         fitted = fit_temperature(
             np.concatenate([results[i].logits for i in others]),
-            sum((truths[i] for i in others), []),
+            [index for i in others for index in truths[i]],
             "",
         )
         calibrated.append(softmax(result.logits / fitted.temperature))
-    everything = sum(truths, [])
+    everything = [index for truth in truths for index in truth]
     final = fit_temperature(
         np.concatenate([result.logits for result in results]),
         everything,

@@ -16,7 +16,7 @@ from edge_ser.metrics import score
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import Batch, padded_clips
 
-__all__ = ["StudentLoss", "final_logits", "mel_statistics", "mean_uar"]
+__all__ = ["StudentLoss", "final_logits", "mean_uar", "mel_statistics"]
 
 _CLIPS_AT_ONCE = 64
 

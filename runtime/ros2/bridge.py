@@ -9,11 +9,10 @@ import time
 from types import TracebackType
 from typing import Any
 
-from edge_ser.runtime.hold import Hold
-from edge_ser.runtime.ros2.expression import expression_of
-
 from edge_ser.errors import MissingExtra, UsageError
 from edge_ser.events import Event
+from edge_ser.runtime.hold import Hold
+from edge_ser.runtime.ros2.expression import expression_of
 
 __all__ = ["RosBridge"]
 

@@ -9,15 +9,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import edge_ser
+from edge_ser.errors import EdgeSerError, InputError, MissingExtra, UsageError
+from edge_ser.events import Event
 from edge_ser.runtime.serve.bus import Client
 from edge_ser.runtime.serve.guard import App, Guard
 from edge_ser.runtime.serve.service import Service
 from edge_ser.runtime.serve.session import Session
 from edge_ser.runtime.serve.upload import file_of_form, samples_of
-
-import edge_ser
-from edge_ser.errors import EdgeSerError, InputError, MissingExtra, UsageError
-from edge_ser.events import Event
 
 try:
     from starlette.applications import Starlette

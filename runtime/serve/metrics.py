@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from edge_ser.runtime.recognizer import Recognizer
-from edge_ser.runtime.timing import StageTiming, StepTiming
-
 from edge_ser import __version__
 from edge_ser.errors import MissingExtra
 from edge_ser.events import Event
+from edge_ser.runtime.recognizer import Recognizer
+from edge_ser.runtime.timing import StageTiming, StepTiming
 
 __all__ = ["Metrics"]
 

@@ -8,10 +8,9 @@ import socket
 import sys
 from typing import Any
 
+from edge_ser.errors import InputError, MissingExtra, UsageError
 from edge_ser.runtime.serve.guard import is_loopback
 from edge_ser.runtime.serve.service import Service
-
-from edge_ser.errors import InputError, MissingExtra, UsageError
 
 __all__ = ["bind", "choose_token", "run"]
 

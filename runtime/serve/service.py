@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge_ser.events import Event
 from edge_ser.runtime.hold import Hold
 from edge_ser.runtime.listen import Listener, Misses, SampleSource
 from edge_ser.runtime.live import LiveStream
@@ -17,8 +18,6 @@ from edge_ser.runtime.serve.bus import Bus
 from edge_ser.runtime.serve.metrics import Metrics
 from edge_ser.runtime.smoothing import SmoothingSettings
 from edge_ser.runtime.utterances import UtteranceSettings
-
-from edge_ser.events import Event
 
 __all__ = ["Service", "ServiceSettings", "Sink"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
+from edge_ser.errors import InputError
+from edge_ser.events import Event
 from edge_ser.runtime.live import LiveStream
 from edge_ser.runtime.recognizer import Recognizer
 from edge_ser.runtime.smoothing import SmoothingSettings
 from edge_ser.runtime.timing import Hook
 from edge_ser.runtime.utterances import UtteranceSettings
-
-from edge_ser.errors import InputError
-from edge_ser.events import Event
 
 __all__ = ["Session"]
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edge_ser.runtime import Recognizer
 from numpy.typing import NDArray
+
+from edge_ser.runtime import Recognizer
 
 RATE = 16000
 
@@ -19,7 +20,6 @@ def pack_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from edge_ser.converters.forms import FloatForm
     from edge_ser.converters.step_graph import build_step
     from edge_ser.converters.weights import fold_student
-
     from edge_ser.frontend import LogMelSpec
     from edge_ser.models.student import Student, StudentConfig
     from edge_ser.pack import Manifest, Target, write_pack

@@ -6,13 +6,13 @@ import math
 import numpy as np
 import pytest
 from conftest import LoudnessGate, silence, voice
+
+from edge_ser.errors import InputError, UsageError
+from edge_ser.events import Event
 from edge_ser.runtime import Recognizer
 from edge_ser.runtime.gate import LevelGate, SileroDetector, SpeechGate
 from edge_ser.runtime.live import LiveStream
 from edge_ser.runtime.utterances import Segmenter, UtteranceSettings
-
-from edge_ser.errors import InputError, UsageError
-from edge_ser.events import Event
 
 
 def told(events: list[Event]) -> list[str]:

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import silence, voice
-from edge_ser.runtime.mic import Device, find_device
 from sound_server import SoundServer, missing
 
 from edge_ser.errors import InputError
+from edge_ser.runtime.mic import Device, find_device
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edge_ser.runtime import Recognizer
-from edge_ser.runtime.hold import Hold
 
 from edge_ser.errors import UsageError
 from edge_ser.events import Event
+from edge_ser.runtime import Recognizer
+from edge_ser.runtime.hold import Hold
 
 paho = pytest.importorskip("paho.mqtt.client", reason="needs the mqtt extra")
 
-from edge_ser.runtime.mqtt import MqttBridge
-from edge_ser.runtime.serve.run import bind
+from edge_ser.runtime.mqtt import MqttBridge  # noqa: E402
+from edge_ser.runtime.serve.run import bind  # noqa: E402
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import LoudnessGate, silence, voice
-from edge_ser.runtime import Recognizer
-from edge_ser.runtime.live import LiveStream
-from edge_ser.runtime.record import Recording, replay
 
 from edge_ser.cli import main
 from edge_ser.errors import GateMissed, InputError
 from edge_ser.events import Event
+from edge_ser.runtime import Recognizer
+from edge_ser.runtime.live import LiveStream
+from edge_ser.runtime.record import Recording, replay
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_a_recording_replays_bit_for_bit(
 ) -> None:
     path, events = recorded
     assert list(replay(path, recognizer)) == [e.to_dict() for e in events]
-    lines = [json.loads(line) for line in gzip.open(path)]
+    lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
     assert sum("mel" in line for line in lines) >= 20
     assert {key for line in lines for key in line} <= {
         "format", "pack", "model_sha256", "backend", "precision",
@@ -43,7 +43,7 @@ def test_one_changed_bit_is_found(
     recorded: tuple[Path, list[Event]], recognizer: Recognizer
 ) -> None:
     path, _ = recorded
-    lines = gzip.open(path, "rt").read().splitlines()
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
     at = [number for number, line in enumerate(lines) if '"mel"' in line][7]
     step = json.loads(lines[at])
     step["p"][0] = float(np.nextafter(step["p"][0], 1))

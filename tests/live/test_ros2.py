@@ -9,13 +9,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from edge_ser.runtime.hold import Hold
-from edge_ser.runtime.ros2.audio import samples_of
-from edge_ser.runtime.ros2.expression import EXPRESSIONS, expression_of
 
 from edge_ser.errors import InputError
 from edge_ser.events import Event
 from edge_ser.labels import LABELS
+from edge_ser.runtime.hold import Hold
+from edge_ser.runtime.ros2.audio import samples_of
+from edge_ser.runtime.ros2.expression import EXPRESSIONS, expression_of
 
 ROOT = Path(__file__).parents[2]
 

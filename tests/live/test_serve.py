@@ -20,20 +20,21 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import LoudnessGate, silence, voice
+
 from edge_ser.runtime import Recognizer
 
 pytest.importorskip("starlette", reason="needs the serve extra")
 pytest.importorskip("websockets", reason="needs the serve extra")
 
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from edge_ser.cli import main
 from edge_ser.runtime.listen import Listener
 from edge_ser.runtime.live import LiveStream
 from edge_ser.runtime.mic import Heard, SourceGone
 from edge_ser.runtime.serve import Bus, Service, ServiceSettings
 from edge_ser.runtime.serve.run import bind
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
-
-from edge_ser.cli import main
 
 
 class Served:
@@ -46,6 +47,7 @@ class Served:
         how.setdefault("token", None)
         how.setdefault("loopback", True)
         import uvicorn
+
         from edge_ser.runtime.serve.app import build_app
 
         config = uvicorn.Config(

@@ -3,11 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from edge_ser.runtime.hold import Hold
-from edge_ser.runtime.smoothing import Smoother, SmoothingSettings
 
 from edge_ser.errors import UsageError
 from edge_ser.events import Event
+from edge_ser.runtime.hold import Hold
+from edge_ser.runtime.smoothing import Smoother, SmoothingSettings
 
 
 def verdict(at_ms: float, happy: float, *, final: bool = False, utterance: str = "u1") -> Event:

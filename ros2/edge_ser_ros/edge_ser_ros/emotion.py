@@ -5,11 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import rclpy
-from edge_ser.runtime import Recognizer
-from edge_ser.runtime.hold import Hold
-from edge_ser.runtime.live import LiveStream
-from edge_ser.runtime.ros2.audio import samples_of
-from edge_ser.runtime.ros2.expression import expression_of
 from hri_msgs.msg import Expression, IdsList
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
@@ -18,6 +13,11 @@ from std_msgs.msg import Bool, String
 from edge_ser.audio import StreamResampler
 from edge_ser.errors import EdgeSerError
 from edge_ser.events import Event
+from edge_ser.runtime import Recognizer
+from edge_ser.runtime.hold import Hold
+from edge_ser.runtime.live import LiveStream
+from edge_ser.runtime.ros2.audio import samples_of
+from edge_ser.runtime.ros2.expression import expression_of
 
 __all__ = ["EmotionNode", "audio_type", "main"]
 
