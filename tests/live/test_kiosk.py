@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import silence, voice
+from voices import silence, voice
 
 from edge_ser.runtime import Recognizer
 
@@ -20,7 +20,7 @@ pytest.importorskip("selenium", reason="needs selenium (dev extra)")
 
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
-from test_serve import Scripted, Served
+from serving import Scripted, Served
 
 from edge_ser.runtime.serve import Service
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import LoudnessGate, silence, voice
+from voices import LoudnessGate, silence, voice
 
 from edge_ser.errors import InputError, UsageError
 from edge_ser.events import Event

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import silence, voice
 from sound_server import SoundServer, missing
+from voices import silence, voice
 
 from edge_ser.errors import InputError
 from edge_ser.runtime.mic import Device, find_device

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LoudnessGate, silence, voice
+from voices import LoudnessGate, silence, voice
 
 from edge_ser.cli import main
 from edge_ser.errors import GateMissed, InputError
