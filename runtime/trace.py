@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any
 
+from edge_ser.runtime.board.condition import BoardCondition
 from edge_ser.runtime.hooks.line_file import LineFile
 from edge_ser.runtime.timing import StageTiming, StepTiming
 
@@ -73,6 +74,11 @@ class TraceHook:
         """A point of a counter track, at ``t_ns`` of ``perf_counter_ns``."""
         self._event({"name": name, "ph": "C", "ts": t_ns / 1e3, "args": dict(series)})
 
+    def on_board(self, t_ns: int, condition: BoardCondition) -> None:
+        """The board's condition as counter tracks (a sink of ``BoardSampler``)."""
+        for name, series in condition.counters().items():
+            self.counter(t_ns, name, series)
+
     def merge(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Ready-made events of another profiler, on the same clock in microseconds."""
         for event in events:
@@ -84,7 +90,7 @@ class TraceHook:
         Raises:
             InputError: the file cannot be written.
         """
-        self._file.finish(_TAIL, path, cut=2)
+        self._file.finish(_TAIL, path, cut=",\n")
 
     def close(self) -> None:
         """Let the trace appear at the path that was named at the beginning.
@@ -92,7 +98,7 @@ class TraceHook:
         Raises:
             InputError: the file cannot be written.
         """
-        self._file.finish(_TAIL, cut=2)
+        self._file.finish(_TAIL, cut=",\n")
 
     def discard(self) -> None:
         """Give the trace up; nothing is left on disk."""

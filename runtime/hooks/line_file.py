@@ -17,7 +17,8 @@ __all__ = ["LineFile"]
 
 log = logging.getLogger(__name__)
 
-_LINES_A_WRITE = 512
+_LINES_A_WRITE = 256
+_SPARE = 4096  # given back when the disk is full, so that the last line finds room
 _COPY_BYTES = 2**20
 
 
@@ -57,7 +58,7 @@ class LineFile:
             raise InputError(f"cannot write {path}: {error.strerror or error}") from error
         self._temporary = Path(name)
         self._file = os.fdopen(handle, "wb", buffering=0)
-        self._good = [0, 0]  # ends of the last write and the one before
+        self._size = 0  # of whole lines on disk
         self._write(head)
 
     def add(self, line: str) -> None:
@@ -75,13 +76,13 @@ class LineFile:
             elif lines and not self._write("".join(lines)):
                 self.dropped += len(lines)
 
-    def finish(self, tail: str = "", path: Path | None = None, *, cut: int = 0) -> None:
+    def finish(self, tail: str = "", path: Path | None = None, *, cut: str = "") -> None:
         """Write the rest and let the file appear at ``path``.
 
         Args:
             tail: last line.
             path: where, if not said before.
-            cut: characters to take off the end before ``tail``, such as a last comma.
+            cut: taken off the end before ``tail``, such as a last comma, where it stands there.
 
         Raises:
             InputError: it cannot stand there.
@@ -104,28 +105,24 @@ class LineFile:
         self._file.close()
         self._temporary.unlink(missing_ok=True)
 
-    def _end(self, tail: str, cut: int) -> None:
-        # On a full disk the tail finds room where the last lines were.
-        for end in self._good:
-            keep = max(end - cut, 0)
-            self._file.truncate(keep)
-            self._file.seek(keep)
-            try:
-                _write_all(self._file.fileno(), tail.encode())
-                os.fsync(self._file.fileno())
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-                    raise
-                continue
-            return
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def _end(self, tail: str, cut: str) -> None:
+        handle, unwanted = self._file.fileno(), cut.encode()
+        start = max(self._size - len(unwanted), 0)
+        if unwanted and os.pread(handle, len(unwanted), start) == unwanted:
+            self._size = start
+        os.ftruncate(handle, self._size)
+        os.lseek(handle, self._size, os.SEEK_SET)
+        _write_all(handle, tail.encode())
+        os.fsync(handle)
 
     def _write(self, text: str) -> bool:
-        data = text.encode()
+        """Whether all of ``text`` is on disk; if not, the file ends with a whole line."""
+        data, handle, written = text.encode(), self._file.fileno(), 0
         try:
-            if self._good[0] + len(data) > self._max_bytes:
+            if self._size + len(data) > self._max_bytes:
                 raise OSError(errno.EFBIG, f"it has reached its limit of {self._max_bytes} bytes")
-            _write_all(self._file.fileno(), data)
+            while written < len(data):
+                written += os.write(handle, data[written:])
         except OSError as error:
             self._full = True
             log.error(
@@ -133,10 +130,11 @@ class LineFile:
                 self.path or "the trace",
                 error.strerror or error,
             )
+            self._size += data.rfind(b"\n", 0, max(written - _SPARE, 0)) + 1
             with contextlib.suppress(OSError):
-                self._file.truncate(self._good[0])
+                os.ftruncate(handle, self._size)
             return False
-        self._good = [self._good[0] + len(data), self._good[0]]
+        self._size += len(data)
         return True
 
 

@@ -89,10 +89,13 @@ class _FrontEndStream:
 
 
 def _ranges() -> tuple[Push, Pop]:
+    def nothing(*_: object) -> None:
+        return
+
     try:
         import nvtx
     except ImportError:
-        return (lambda stage, step: None), (lambda: None)
+        return nothing, nothing
     domain = nvtx.get_domain(DOMAIN)
     # Attributes are made once: making them costs more than the range.
     attributes = {
@@ -101,6 +104,8 @@ def _ranges() -> tuple[Push, Pop]:
         )
         for stage, color in (("frontend", "green"), ("infer", "blue"))
     }
+    if None in attributes.values():  # no tool is listening
+        return nothing, nothing
 
     def push(stage: str, step: int) -> None:
         event = attributes[stage]
