@@ -161,8 +161,9 @@ class Stream:
             raise InputError(
                 f"{where}: samples must be int16 or floating point in -1..1, got {pcm.dtype}"
             )
-        # One pass without a temporary; the slow look only when something is wrong.
-        if not np.dot(pcm, pcm) <= _LARGEST_SAMPLE:
+        # One pass without a temporary; the slow look only when something is wrong. As a Python
+        # number, because in half precision the bound itself would be infinite.
+        if not float(np.dot(pcm, pcm)) <= _LARGEST_SAMPLE:
             check_finite(pcm, where)
             peak = float(np.abs(pcm).max())
             if peak > _LARGEST_SAMPLE:

@@ -42,9 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
+    from edge_ser.files import check_writable
     from edge_ser.runtime.sources import open_source, paced
     from edge_ser.runtime.trace import TraceHook
 
+    if options.trace:
+        check_writable(options.trace)
     recognizer: Recognizer = open_recognizer(options)
     source = open_source(options.input, recognizer.rate_hz)
     chunks = paced(source.chunks, recognizer.rate_hz) if options.realtime else source.chunks

@@ -73,7 +73,12 @@ def load_corpus(name: str, root: Path | str) -> Corpus:
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{naming.title}: {root} is not a folder")
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    files = sorted(
+        path
+        for path in root.rglob("*")
+        # macOS leaves "._NAME" beside files on foreign disks and in archives.
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.name[:2] != "._" and path.is_file()
+    )
     if not files:
         raise InputError(f"{naming.title}: no .wav or .flac file below {root}")
     clips, foreign = [], []

@@ -26,12 +26,17 @@ class Batch:
         mel: ``(batch, n_mels, frames) float32``.
         target: ``(batch, labels) float32`` label distribution.
         since: ``(batch, steps) int64`` steps since speech began, negative before.
+        origin: ``(batch,) float32`` frame of the clip that stands at frame 0 of the row, in
+            frames of the clean clip; negative where the clip begins later.
+        stretch: ``(batch,) float32`` frames of the clean clip per frame of the row.
         clips: the clips, in order.
     """
 
     mel: Tensor
     target: Tensor
     since: Tensor
+    origin: Tensor
+    stretch: Tensor
     clips: tuple[Clip, ...]
 
 
@@ -43,6 +48,7 @@ class ClipBatches:
 
     Args:
         n_masks: masked bands of mel and of time each (SpecAugment, Park et al. 2019).
+        clean_share: how often the unchanged clip is drawn instead of an augmented copy.
     """
 
     def __init__(
@@ -55,10 +61,11 @@ class ClipBatches:
         step_frames: int,
         batch_size: int,
         n_masks: int = 2,
+        clean_share: float = 0.4,
     ) -> None:
         self.bank, self.clips, self.labels = bank, tuple(clips), labels
         self.frames, self.step_frames = frames, step_frames
-        self.batch_size, self.n_masks = batch_size, n_masks
+        self.batch_size, self.n_masks, self.clean_share = batch_size, n_masks, clean_share
         counts: dict[tuple[str, str], int] = {}
         for clip in clips:
             counts[clip.corpus, clip.label] = counts.get((clip.corpus, clip.label), 0) + 1
@@ -95,19 +102,30 @@ class ClipBatches:
         n_steps = self.frames // self.step_frames
         mel = np.full((len(clips), self.bank.spec.n_mels, self.frames), silence, np.float32)
         begin = np.zeros((len(clips), 1), np.int64)
+        origin, stretch = np.zeros(len(clips), np.float32), np.ones(len(clips), np.float32)
         target = np.zeros((len(clips), len(self.labels)), np.float32)
         for row, clip in enumerate(clips):
             copies = self.bank.features[clip]
-            copy = int(rng.integers(len(copies)))
+            clean = len(copies) == 1 or rng.random() < self.clean_share
+            copy = 0 if clean else int(rng.integers(1, len(copies)))
             onset, end = self._spans[clip][copy]
             left = max(0, onset - _MARGIN_FRAMES)
             feature = copies[copy][:, left : end + _MARGIN_FRAMES]
             first, length, cut = self._place(feature, mel[row], rng)
+            stretch[row] = copies[0].shape[1] / copies[copy].shape[1]
+            origin[row] = (left + cut - first) * stretch[row]
             begin[row] = max(first, first + onset - left - cut) // self.step_frames
             self._mask(mel[row, :, first : first + length], rng)
             target[row, self.labels.index(clip.label)] = 1.0
         since = torch.from_numpy(np.arange(n_steps) - begin)
-        return Batch(torch.from_numpy(mel), torch.from_numpy(target), since, tuple(clips))
+        return Batch(
+            torch.from_numpy(mel),
+            torch.from_numpy(target),
+            since,
+            torch.from_numpy(origin),
+            torch.from_numpy(stretch),
+            tuple(clips),
+        )
 
     def _place(
         self, feature: NDArray[np.float16], row: NDArray[np.float32], rng: np.random.Generator

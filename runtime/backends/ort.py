@@ -37,7 +37,7 @@ class OrtEngine:
             import onnxruntime as ort
         except ImportError as error:
             raise BackendError(
-                f"onnxruntime cannot be imported ({error}); install it with: pip install onnxruntime"
+                f"onnxruntime cannot be imported ({error}); pip install onnxruntime"
             ) from error
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
