@@ -41,7 +41,7 @@ class TraceHook:
         self._tracks: dict[str, int] = {}
         self._names: dict[str, str] = {}
         self._pending: defaultdict[int, list[StageTiming]] = defaultdict(list)
-        self._event({"name": "process_name", "ph": "M", "tid": 0, "args": {"name": "edge-ser"}})
+        self._event({"name": "process_name", "ph": "M", "args": {"name": "edge-ser"}})
 
     def on_stage(self, timing: StageTiming) -> None:
         """Keep a stage until its step names the stream."""
@@ -54,16 +54,17 @@ class TraceHook:
         if track is None:
             track = self._track(timing.stream_id)
         tail = f'"pid":{self._pid},"tid":{track},"args":{{"step":{timing.step}}}}},\n'
-        line = (
-            f'{{"name":"step","cat":"step","ph":"X","ts":{timing.start_ns / 1e3:.3f},'
-            f'"dur":{max(timing.duration_ns, 0) / 1e3:.3f},{tail}'
-        )
+        line = ""
         for stage in stages:
             name = self._names.get(stage.stage) or self._name(stage.stage)
             line += (
                 f'{{"name":{name},"cat":"stage","ph":"X","ts":{stage.start_ns / 1e3:.3f},'
                 f'"dur":{max(stage.duration_ns, 0) / 1e3:.3f},{tail}'
             )
+        line += (
+            f'{{"name":"step","cat":"step","ph":"X","ts":{timing.start_ns / 1e3:.3f},'
+            f'"dur":{max(timing.duration_ns, 0) / 1e3:.3f},{tail}'
+        )
         if timing.missed:
             end_us = (timing.start_ns + timing.duration_ns) / 1e3
             line += f'{{"name":"deadline.miss","ph":"i","s":"t","ts":{end_us:.3f},{tail}'
@@ -105,7 +106,7 @@ class TraceHook:
         self._file.discard()
 
     def _event(self, event: Mapping[str, Any]) -> None:
-        whole = {"pid": self._pid, **event}
+        whole = {"pid": self._pid, "tid": 0, "ts": 0, **event}
         self._file.add(json.dumps(whole, separators=(",", ":")) + ",\n")
 
     def _track(self, stream_id: str) -> int:

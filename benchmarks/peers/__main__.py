@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-# Libraries read these when they are imported, so they come before everything else.
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"
-
 import argparse
 import json
 import subprocess

@@ -40,9 +40,10 @@ def figure(document: dict[str, Any], path: Path) -> None:
 
     rows = sorted(document["systems"], key=lambda row: -row["cpu_ms_per_audio_s"]["median"])
     values = [row["cpu_ms_per_audio_s"]["median"] for row in rows]
+    quartiles = [row["cpu_ms_per_audio_s"]["quartiles"] for row in rows]
     spread = [
-        [value - row["cpu_ms_per_audio_s"]["quartiles"][0] for value, row in zip(values, rows)],
-        [row["cpu_ms_per_audio_s"]["quartiles"][1] - value for value, row in zip(values, rows)],
+        [value - low for value, (low, _) in zip(values, quartiles, strict=True)],
+        [high - value for value, (_, high) in zip(values, quartiles, strict=True)],
     ]
     colors = ["#b1480e" if row["name"] == "edge-ser" else "#2b6cb0" for row in rows]
     drawing, axes = pyplot.subplots(figsize=(8, 0.5 * len(rows) + 1.4), layout="constrained")

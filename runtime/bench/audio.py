@@ -47,9 +47,7 @@ def bench_audio(path: Path | str | None, rate_hz: int) -> BenchAudio:
         UsageError: no file is named and this installation has no sample.
     """
     if path is None and not DEMO.is_file():
-        raise UsageError(
-            "this installation has no bundled sample; name an audio file with --input"
-        )
+        raise UsageError("this installation has no bundled sample; name an audio file with --input")
     where = Path(DEMO if path is None else path)
     samples = load_mono(where, rate_hz)
     if not samples.any():

@@ -94,9 +94,7 @@ def bench(
     pcm = audio.take(n_steps * spec.step_samples, settings.seed)
     before = board.read()
     progress(f"single stream: {n_steps} steps{', as live' if settings.paced else ''}")
-    times = single_stream(
-        recognizer, pcm, warmup_steps=settings.warmup_steps, paced=settings.paced
-    )
+    times = single_stream(recognizer, pcm, warmup_steps=settings.warmup_steps, paced=settings.paced)
     after = board.read()
     scenarios: dict[str, Any] = {}
     if "offline" in settings.scenarios:

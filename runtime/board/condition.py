@@ -44,7 +44,9 @@ class BoardCondition:
             "memory_used_mb": self.memory_used_mb,
             "memory_total_mb": self.memory_total_mb,
         }
-        return {"source": self.source} | {k: v for k, v in values.items() if v not in (None, {}, [])}
+        return {"source": self.source} | {
+            k: v for k, v in values.items() if v not in (None, {}, [])
+        }
 
     def counters(self) -> dict[str, dict[str, float]]:
         """Numbers for the counter tracks of a trace, by track and then by series."""

@@ -38,9 +38,7 @@ class LineFile:
         InputError: no file can be made there.
     """
 
-    def __init__(
-        self, path: Path | None, head: str = "", *, max_bytes: int = 256 * 2**20
-    ) -> None:
+    def __init__(self, path: Path | None, head: str = "", *, max_bytes: int = 256 * 2**20) -> None:
         self.path = path
         self.dropped = 0
         self._max_bytes = max_bytes
@@ -63,18 +61,20 @@ class LineFile:
 
     def add(self, line: str) -> None:
         """One more line, with its line break."""
-        self._lines.append(line)
-        if len(self._lines) >= _LINES_A_WRITE:
-            self.flush()
+        with self._lock:
+            self._lines.append(line)
+            if len(self._lines) >= _LINES_A_WRITE:
+                self._flush()
 
     def flush(self) -> None:
         """Write what was collected."""
         with self._lock:
-            lines, self._lines = self._lines, []
-            if self._full:
-                self.dropped += len(lines)
-            elif lines and not self._write("".join(lines)):
-                self.dropped += len(lines)
+            self._flush()
+
+    def _flush(self) -> None:
+        lines, self._lines = self._lines, []
+        if self._full or (lines and not self._write("".join(lines))):
+            self.dropped += len(lines)
 
     def finish(self, tail: str = "", path: Path | None = None, *, cut: str = "") -> None:
         """Write the rest and let the file appear at ``path``.

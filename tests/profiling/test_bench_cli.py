@@ -46,7 +46,7 @@ def test_json_has_the_promised_keys(bench):
 def test_the_summary_speaks_of_the_same_run(bench):
     status, out, err = bench("--seconds", "4", "--warmup", "0", "--processes", "0")
     assert status == 0
-    assert "tiny@0.0.1 (fp32, onnxruntime, 1 thread)" in out
+    assert "tiny@1.0 (fp32, onnxruntime, 1 thread)" in out
     assert "50 steps of 80 ms from voice.wav, as fast as possible, after 0 steps" in out
     assert "p90" in out
     assert "fresh start" not in out

@@ -150,7 +150,7 @@ def test_the_nodes_of_onnx_runtime_land_in_the_same_trace(tmp_path: Path, pack_p
     infers = [e for e in events if e["name"] == "infer"]
     assert len(infers) == 3
     assert any(e["cat"].endswith("Conv") for e in nodes)
-    # One clock: every node ran within the inference of a step (two clocks are read one after the other).
+    # Every node ran within the inference of a step (two clocks are read one after the other).
     for node in nodes:
         assert any(
             e["ts"] - 50 <= node["ts"] and node["ts"] + node["dur"] <= e["ts"] + e["dur"] + 50

@@ -93,7 +93,7 @@ class TestPrometheus:
         counted = [v for (name, _), v in samples.items() if name == "ser_events_total"]
         assert sum(counted) == 10
         build = next(labels for name, labels in samples if name == "ser_build_info")
-        assert dict(build)["model"] == "tiny@0.0.1"
+        assert dict(build)["model"] == "tiny@1.0"
         assert "ser_source_up" not in dict(samples.keys())
         assert not any(name.startswith("ser_power") for name, _ in samples)
 

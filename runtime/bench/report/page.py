@@ -26,7 +26,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff;
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0; }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem; }
 p { margin: .4rem 0; }
-.tiles { display: flex; flex-wrap: wrap; gap: .6rem; padding: 0; margin: 1.2rem 0; list-style: none; }
+.tiles { display: flex; flex-wrap: wrap; gap: .6rem; padding: 0; margin: 1.2rem 0;
+  list-style: none; }
 .tiles li { flex: 1 1 9rem; border: 1px solid #bbb; border-radius: 6px; padding: .5rem .8rem; }
 .tiles strong { display: block; font-size: 1.5rem; }
 .tiles span { font-size: .88rem; color: #444; }
@@ -194,7 +195,9 @@ def _method(d: dict[str, Any]) -> str:
         "were measured, none is interpolated.</p>"
     )
     if d["short_run"]:
-        text += "<p>A short run: MLPerf's LoadGen asks for ten minutes before a number is quoted.</p>"
+        text += (
+            "<p>A short run: MLPerf's LoadGen asks for ten minutes before a number is quoted.</p>"
+        )
     return text
 
 

@@ -148,8 +148,10 @@ class Plot:
         for index, tick in enumerate(self._y.ticks):
             at = self._py(tick)
             words = escape(y_names[index]) if y_names else f"{tick:g}"
-            grid = "" if y_names else (
-                f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>'
+            grid = (
+                ""
+                if y_names
+                else (f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>')
             )
             parts.append(
                 f'{grid}<text class="tick" x="{_LEFT - 7}" y="{at + 4:.1f}" '
