@@ -33,6 +33,7 @@ class Recognizer:
         threads: int = 1,
         require_backend: str | None = None,
         allow_fallback: bool = False,
+        node_profile: Path | None = None,
     ) -> Recognizer:
         """Open a pack and load its model.
 
@@ -43,6 +44,8 @@ class Recognizer:
             threads: threads of one step; one is right for models of this size.
             require_backend: fail unless this engine is the one that computes.
             allow_fallback: take ONNX Runtime when ``backend`` cannot be used.
+            node_profile: file name prefix for the engine's own profile of every node, which
+                ``engine.node_events()`` then reads; it slows the engine down.
 
         Raises:
             PackError: the pack is unknown or broken.
@@ -51,7 +54,12 @@ class Recognizer:
         """
         opened = open_pack(pack)
         engine = load_engine(
-            opened, backend, precision=precision, threads=threads, allow_fallback=allow_fallback
+            opened,
+            backend,
+            precision=precision,
+            threads=threads,
+            allow_fallback=allow_fallback,
+            node_profile=node_profile,
         )
         if require_backend is not None and engine.backend != require_backend:
             raise BackendError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from edge_ser.errors import BackendError, UsageError
 from edge_ser.pack import Pack, Target
@@ -23,6 +24,7 @@ def load_engine(
     precision: str = "auto",
     threads: int = 1,
     allow_fallback: bool = False,
+    node_profile: Path | None = None,
 ) -> Engine:
     """Load the model of ``pack`` for ``backend``.
 
@@ -31,6 +33,7 @@ def load_engine(
         precision: ``int8``, ``fp16``, ``fp32``, or ``auto`` for the pack's first choice.
         threads: threads of one step.
         allow_fallback: take ONNX Runtime, with a warning, when ``backend`` fails.
+        node_profile: file name prefix of the engine's own profile, None for none.
 
     Raises:
         UsageError: the backend or precision is unknown.
@@ -44,20 +47,22 @@ def load_engine(
         raise UsageError(f"at least one thread is needed, got {threads}")
     chosen = "onnxruntime" if backend == "auto" else backend
     try:
-        return _load(pack, chosen, precision, threads)
+        return _load(pack, chosen, precision, threads, node_profile)
     except BackendError as error:
         if not allow_fallback or chosen == "onnxruntime":
             raise
         log.warning("%s; falling back to onnxruntime", error)
-        return _load(pack, "onnxruntime", "auto", threads)
+        return _load(pack, "onnxruntime", "auto", threads, node_profile)
 
 
-def _load(pack: Pack, backend: str, precision: str, threads: int) -> Engine:
+def _load(
+    pack: Pack, backend: str, precision: str, threads: int, node_profile: Path | None
+) -> Engine:
     target = _target(pack, backend, precision)
     if backend == "onnxruntime":
         from edge_ser.runtime.backends.ort import OrtEngine
 
-        return OrtEngine(pack, target, threads)
+        return OrtEngine(pack, target, threads, node_profile)
     raise BackendError(
         f"backend {backend!r} is not available in this release of edge-ser; "
         "use --backend onnxruntime or --allow-fallback"
