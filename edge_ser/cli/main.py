@@ -20,6 +20,8 @@ VERBS = {
     "eval": "accuracy of a pack on a corpus",
     "train": "train a model",
     "convert": "checkpoint to INT8 pack: export, calibrate, quantize, check",
+    "build": "build a TensorRT engine of a pack",
+    "parity": "compare two backends on the same audio",
     "pack": "what a pack is and whether it is whole",
 }
 """Every verb in the order of use; each is a module of this package with ``add_arguments``
