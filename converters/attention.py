@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ser.converters.onnx_writer import GraphWriter, Value
-from edge_ser.converters.weights import AttentionWeights, ConvWeights, StepWeights
+from edge_ser.converters.weights import AttentionWeights, StepWeights
 
 __all__ = ["attend_by_columns", "attend_fused", "pad_heads"]
 
@@ -102,7 +102,7 @@ def pad_heads(weights: StepWeights) -> StepWeights:
         weights,
         middle_attention=_wider(weights.middle_attention, wide),
         high_attention=_wider(weights.high_attention, wide),
-        fuse=_with_weight(weights.fuse, fused),
+        fuse=replace(weights.fuse, weight=fused),
     )
 
 
@@ -122,7 +122,3 @@ def _widen(array: NDArray[np.float32], axis: int, size: int) -> NDArray[np.float
     extra = [(0, 0)] * array.ndim
     extra[axis] = (0, size - array.shape[axis])
     return np.ascontiguousarray(np.pad(array, extra))
-
-
-def _with_weight(conv: ConvWeights, weight: NDArray[np.float32]) -> ConvWeights:
-    return replace(conv, weight=weight, before=np.zeros(weight.shape[1], np.float32))

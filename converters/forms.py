@@ -10,9 +10,16 @@ from numpy.typing import NDArray
 
 from edge_ser.converters.attention import attend_by_columns, attend_fused
 from edge_ser.converters.onnx_writer import GraphWriter, Grid, Value
-from edge_ser.converters.weights import ConvWeights
+from edge_ser.converters.weights import ConvWeights, StepWeights
 
-__all__ = ["CpuInt8Form", "FloatForm", "Range", "TensorRtFloatForm", "TensorRtInt8Form"]
+__all__ = [
+    "CpuInt8Form",
+    "FloatForm",
+    "Range",
+    "TensorRtFloatForm",
+    "TensorRtInt8Form",
+    "quantizable",
+]
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,23 @@ class Range:
     high: float
 
 
+def quantizable(weights: StepWeights) -> tuple[str, ...]:
+    """Names of the activations whose ranges the INT8 forms need."""
+    attentions = (weights.middle_attention.name, weights.high_attention.name)
+    return (
+        "mel",
+        *(conv.name for conv in (*weights.shallow, *weights.middle, *weights.high)),
+        *attentions,
+        *(
+            f"{name}.{part}"
+            for name in attentions
+            for part in ("query", "key", "value", "share", "out")
+        ),
+        "depths",
+        weights.fuse.name,
+    )
+
+
 class FloatForm:
     """Everything in float32, the reference of all other forms.
 
@@ -30,6 +54,8 @@ class FloatForm:
         half_weights: store convolution weights as float16, computed in float32 all the same;
             half the file for a rounding far below that of INT8.
     """
+
+    time_axis = 2
 
     def __init__(self, half_weights: bool = False) -> None:
         self._half_weights = half_weights
@@ -78,8 +104,8 @@ class TensorRtFloatForm(FloatForm):
 
 
 class CpuInt8Form:
-    """What ONNX Runtime's CPU kernels like: unsigned activations, integer state, no float
-    between convolutions.
+    """What ONNX Runtime's CPU kernels like: unsigned activations with the channels of one
+    moment side by side, integer state, no float between convolutions.
 
     Weights are symmetric per output channel and use 7 of their 8 bits: kernels of x86
     processors without VNNI add two products in 16 bits, which 8-bit weights can overflow.
@@ -87,6 +113,8 @@ class CpuInt8Form:
     Args:
         ranges: of every activation, by name.
     """
+
+    time_axis = 1
 
     def __init__(self, ranges: Mapping[str, Range]) -> None:
         self._grids = {name: unsigned_grid(span) for name, span in ranges.items()}
@@ -96,8 +124,8 @@ class CpuInt8Form:
         return self._grids[source]
 
     def enter(self, g: GraphWriter, value: Value) -> Value:
-        """Quantized once, at the door."""
-        return self._quantize(g, value, value.name)
+        """Quantized and turned once, at the door."""
+        return _turned(g, self._quantize(g, value, value.name))
 
     def conv(self, g: GraphWriter, x: Value, conv: ConvWeights, source: str, relu: bool) -> Value:
         """QLinearConv; the ReLU is the lower end of the output's grid."""
@@ -115,29 +143,41 @@ class CpuInt8Form:
             *grid_constants(g, out),
             g.constant(f"{conv.name}.bias", bias),
         ]
-        shape = conv_shape(x, conv)
+        _, time, _ = x.shape
+        shape = (1, conv_length(time, conv), len(conv.weight))
         return g.node(
-            "QLinearConv", inputs, shape, conv.name, grid=out, **conv_attributes(conv)
+            "QLinearConv",
+            inputs,
+            shape,
+            conv.name,
+            grid=out,
+            domain="com.microsoft",
+            channels_last=1,
+            **conv_attributes(conv),
         )
 
     def join(self, g: GraphWriter, parts: list[Value], name: str) -> Value:
         """QLinearConcat onto one common grid."""
         grid = self._grids[name]
         inputs: list[Value | str] = [*grid_constants(g, grid)]
+        channels = 0
         for part in parts:
-            quantized = part if part.grid else self._quantize(g, part, part.name)
-            assert quantized.grid is not None
-            inputs += [quantized, *grid_constants(g, quantized.grid)]
-        shape = (1, sum(part.shape[1] for part in parts), parts[0].shape[2])
+            if part.grid is None:
+                part = _turned(g, self._quantize(g, part, part.name))
+            assert part.grid is not None
+            inputs += [part, *grid_constants(g, part.grid)]
+            channels += part.shape[2]
+        shape = (1, parts[0].shape[1], channels)
         return g.node(
-            "QLinearConcat", inputs, shape, name, grid=grid, domain="com.microsoft", axis=1
+            "QLinearConcat", inputs, shape, name, grid=grid, domain="com.microsoft", axis=2
         )
 
     def to_float(self, g: GraphWriter, x: Value) -> Value:
-        """DequantizeLinear."""
+        """Turned back and dequantized."""
         assert x.grid is not None
-        inputs = [x, *grid_constants(g, x.grid)]
-        return g.node("DequantizeLinear", inputs, x.shape, f"{x.name}.float")
+        turned = _turned(g, x)
+        inputs = [turned, *grid_constants(g, x.grid)]
+        return g.node("DequantizeLinear", inputs, turned.shape, f"{x.name}.float")
 
     def attend(
         self, g: GraphWriter, name: str, q: Value, keys: Value, values: Value, sink: str
@@ -158,6 +198,8 @@ class TensorRtInt8Form:
     Args:
         ranges: of every activation, by name.
     """
+
+    time_axis = 2
 
     def __init__(self, ranges: Mapping[str, Range]) -> None:
         self._grids = {name: signed_grid(span) for name, span in ranges.items()}
@@ -214,7 +256,7 @@ def unchanged(g: GraphWriter, x: Value, source: str) -> Value:
 def float_conv(g: GraphWriter, x: Value, conv: ConvWeights, weight: str, relu: bool) -> Value:
     """Conv with a float bias; its output carries the name of the layer."""
     bias = g.constant(f"{conv.name}.bias", conv.bias)
-    shape = conv_shape(x, conv)
+    shape = (1, len(conv.weight), conv_length(x.shape[2], conv))
     name = f"{conv.name}.sum" if relu else conv.name
     y = g.node("Conv", [x, weight, bias], shape, name, **conv_attributes(conv))
     return g.node("Relu", [y], shape, conv.name) if relu else y
@@ -230,10 +272,16 @@ def conv_attributes(conv: ConvWeights) -> dict[str, object]:
     }
 
 
-def conv_shape(x: Value, conv: ConvWeights) -> tuple[int, ...]:
-    """Shape of the convolution of ``x``."""
+def conv_length(time: int, conv: ConvWeights) -> int:
+    """Frames that the convolution makes of ``time`` frames."""
     reach = (conv.weight.shape[2] - 1) * conv.dilation + 1
-    return (1, conv.weight.shape[0], (x.shape[2] - reach) // conv.stride + 1)
+    return (time - reach) // conv.stride + 1
+
+
+def _turned(g: GraphWriter, x: Value) -> Value:
+    """``x`` with time and channels swapped."""
+    batch, a, b = x.shape
+    return g.node("Transpose", [x], (batch, b, a), f"{x.name}.turned", grid=x.grid, perm=[0, 2, 1])
 
 
 def unsigned_grid(span: Range) -> Grid:
@@ -268,5 +316,3 @@ def grid_constants(g: GraphWriter, grid: Grid, signed: bool = False) -> tuple[st
         g.constant(f"{key}.scale", np.array(scale)),
         g.constant(f"{key}.{'s' if signed else 'u'}{grid.zero}", np.array(grid.zero, dtype)),
     )
-
-

@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["HALF_OPSET", "to_half"]
+__all__ = ["HALF_OPSET", "plain_weights", "to_half"]
 
 HALF_OPSET = 19
 """The first opset in which scales of Q/DQ may be FP16; TensorRT 10, 11 and RTX parse it."""
@@ -34,8 +34,8 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     Args:
         model: the float step, or its TensorRT INT8 form.
     """
-    rewrite = _Rewrite(model.graph)
-    for node in model.graph.node:
+    rewrite = _Rewrite(plain_weights(model).graph)
+    for node in rewrite.source_nodes:
         rewrite.add(node, TensorProto.FLOAT if _keeps_float(node) else TensorProto.FLOAT16)
     graph = helper.make_graph(
         rewrite.nodes,
@@ -55,10 +55,32 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     return half
 
 
+def plain_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """``model`` with constants in place of casts of constants.
+
+    Packs store float weights in FP16; TensorRT 8.5 wants a convolution's weights to be plain
+    constants.
+    """
+    plain = onnx.ModelProto.FromString(model.SerializeToString())
+    stored = {tensor.name: tensor for tensor in plain.graph.initializer}
+    for node in [n for n in plain.graph.node if n.op_type == "Cast" and n.input[0] in stored]:
+        values = numpy_helper.to_array(stored[node.input[0]])
+        dtype = helper.tensor_dtype_to_np_dtype(node.attribute[0].i)
+        tensor = numpy_helper.from_array(values.astype(dtype), node.output[0])
+        plain.graph.initializer.append(tensor)
+        plain.graph.node.remove(node)
+    read = {name for node in plain.graph.node for name in node.input}
+    for name, tensor in stored.items():
+        if name not in read:
+            plain.graph.initializer.remove(tensor)
+    return plain
+
+
 class _Rewrite:
     """Copies nodes in order and knows the float type of every value so far."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
+        self.source_nodes = list(graph.node)
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self._source = {tensor.name: tensor for tensor in graph.initializer}

@@ -42,14 +42,14 @@ class StateTensor:
     """State that a step takes and returns, and what it holds before the stream begins.
 
     Attributes:
-        before: value of each entry along axis 1 (``(shape[1],)``), in stored units.
+        before: what every entry holds before the stream begins, in stored units.
     """
 
     name: str
     next_name: str
     shape: tuple[int, ...]
     dtype: str
-    before: tuple[float, ...]
+    before: float
 
 
 class GraphWriter:
@@ -72,17 +72,14 @@ class GraphWriter:
         self.node("Identity", [value], value.shape, name)
         self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape))
 
-    def state(
-        self, name: str, shape: tuple[int, ...], before: NDArray[np.floating[Any]], grid: Grid | None
-    ) -> Value:
+    def state(self, name: str, shape: tuple[int, ...], before: float, grid: Grid | None) -> Value:
         """A state input; give its successor with :meth:`keep`."""
         dtype = "float32"
         if grid is not None:
             dtype = "uint8"
-            before = np.clip(np.round(before / grid.scale) + grid.zero, 0, 255)
+            before = float(min(max(round(before / grid.scale) + grid.zero, 0), 255))
         self._inputs.append(helper.make_tensor_value_info(name, _ELEMENT[dtype], shape))
-        stored = tuple(float(value) for value in before)
-        self.states.append(StateTensor(name, f"{name}.next", shape, dtype, stored))
+        self.states.append(StateTensor(name, f"{name}.next", shape, dtype, before))
         return Value(name, shape, grid)
 
     def keep(self, state: Value, joined: Value, axis: int) -> None:
@@ -100,9 +97,7 @@ class GraphWriter:
 
     def _finish_state(self, state: Value, next_name: str) -> None:
         dtype = "float32" if state.grid is None else "uint8"
-        self._outputs.append(
-            helper.make_tensor_value_info(next_name, _ELEMENT[dtype], state.shape)
-        )
+        self._outputs.append(helper.make_tensor_value_info(next_name, _ELEMENT[dtype], state.shape))
         for index, tensor in enumerate(self.states):
             if tensor.name == state.name:
                 self.states[index] = replace(tensor, next_name=next_name)
@@ -139,15 +134,14 @@ class GraphWriter:
         """Values side by side; quantized ones must share their grid."""
         shape = list(values[0].shape)
         shape[axis] = sum(value.shape[axis] for value in values)
-        return self.node(
-            "Concat", list(values), tuple(shape), name, grid=values[0].grid, axis=axis
-        )
+        return self.node("Concat", list(values), tuple(shape), name, grid=values[0].grid, axis=axis)
 
-    def split(self, value: Value, sizes: Sequence[int], axis: int, name: str) -> list[Value]:
-        """Parts of ``value`` along ``axis``, called ``name.0``, ``name.1``, …"""
+    def split(
+        self, value: Value, sizes: Sequence[int], axis: int, parts: Sequence[str]
+    ) -> list[Value]:
+        """``value`` cut along ``axis`` into values called ``parts``."""
         key = self.constant("split_" + "_".join(map(str, sizes)), np.array(sizes, np.int64))
-        parts = [f"{name}.{index}" for index in range(len(sizes))]
-        self._add("Split", [value.name, key], parts, axis=axis)
+        self._add("Split", [value.name, key], list(parts), axis=axis)
         shapes = [(*value.shape[:axis], size, *value.shape[axis + 1 :]) for size in sizes]
         return [Value(part, shape) for part, shape in zip(parts, shapes, strict=True)]
 

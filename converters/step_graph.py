@@ -15,7 +15,14 @@ __all__ = ["NumericForm", "StepModel", "build_step"]
 
 
 class NumericForm(Protocol):
-    """How numbers are stored and multiplied: in float, or in one of the INT8 forms."""
+    """How numbers are stored and multiplied: in float, or in one of the INT8 forms.
+
+    Attributes:
+        time_axis: where time lies in the convolutional part: 2 for ``(1, channels, time)``,
+            1 for ``(1, time, channels)``. Float values are always ``(1, channels, time)``.
+    """
+
+    time_axis: int
 
     def history_grid(self, source: str) -> Grid | None:
         """Grid in which past values of the activation ``source`` are kept, None for float."""
@@ -88,15 +95,12 @@ def build_step(weights: StepWeights, form: NumericForm) -> StepModel:
 def _stack(
     g: GraphWriter, form: NumericForm, x: Value, source: str, convs: tuple[ConvWeights, ...]
 ) -> Value:
+    axis = form.time_axis
     for conv in convs:
-        past = g.state(
-            f"{conv.name}.past",
-            (1, conv.c_in, conv.history),
-            conv.before,
-            form.history_grid(source),
-        )
-        joined = g.concat([past, x], 2, f"{conv.name}.joined")
-        g.keep(past, joined, 2)
+        shape = (1, conv.c_in, conv.history) if axis == 2 else (1, conv.history, conv.c_in)
+        past = g.state(f"{conv.name}.past", shape, conv.before, form.history_grid(source))
+        joined = g.concat([past, x], axis, f"{conv.name}.joined")
+        g.keep(past, joined, axis)
         x = form.conv(g, joined, conv, source, relu=True)
         source = conv.name
     return x
@@ -106,18 +110,18 @@ def _attention(
     g: GraphWriter, form: NumericForm, x: Value, source: str, w: AttentionWeights
 ) -> Value:
     """Queries of the acoustic half over past and present keys of the semantic half."""
-    tokens, channels = x.shape[2], w.weight.shape[0] // 3
+    channels = w.weight.shape[0] // 3
     size = channels // w.heads
-    before = np.zeros(x.shape[1], np.float32)
-    projection = ConvWeights(w.name, w.weight, w.bias, 1, 1, 1, 0, before)
+    projection = ConvWeights(w.name, w.weight, w.bias, 1, 1, 1, 0, 0.0)
     qkv = form.to_float(g, form.conv(g, x, projection, source, relu=False))
+    tokens = qkv.shape[2]
     qkv = g.reshape(qkv, (w.heads, 3 * size, tokens), f"{w.name}.heads")
-    q, k, v = g.split(qkv, [size] * 3, 1, f"{w.name}.qkv")
+    q, k, v = g.split(
+        qkv, [size] * 3, 1, [f"{w.name}.query", f"{w.name}.new_key", f"{w.name}.new_value"]
+    )
     kept = []
     for role, new in (("key", k), ("value", v)):
-        past = g.state(
-            f"{w.name}.{role}.past", (w.heads, size, w.context), np.zeros(size, np.float32), None
-        )
+        past = g.state(f"{w.name}.{role}.past", (w.heads, size, w.context), 0.0, None)
         joined = g.concat([past, new], 2, f"{w.name}.{role}")
         g.keep(past, joined, 2)
         kept.append(joined)
@@ -151,15 +155,15 @@ def _memory(g: GraphWriter, x: Value, weights: StepWeights) -> Value:
     rate = g.constant("memory.rate", np.array(-1.0 / weights.span_tokens, np.float32))
     fade = g.node("Mul", [opened, rate], (1, 1, 1), "memory.fade")
     keep = g.node("Exp", [fade], (1, 1, 1), "memory.keep")
-    past = g.state("memory.past", (1, rows, 1), np.zeros(rows, np.float32), None)
+    past = g.state("memory.past", (1, rows, 1), 0.0, None)
     faded = g.node("Mul", [past, keep], past.shape, "memory.faded")
     memory = g.node("Add", [faded, gain], past.shape, "memory.past.next")
     g.replace_state(past, memory.name)
-    sums, weight = g.split(memory, [2 * channels, 1], 1, "memory.parts")
+    sums, weight = g.split(memory, [2 * channels, 1], 1, ["memory.sums", "memory.heard"])
     prior = g.constant("memory.prior", np.array(weights.prior, np.float32))
     weight = g.node("Add", [weight, prior], weight.shape, "memory.weight")
     means = g.node("Div", [sums, weight], sums.shape, "memory.means")
-    mean, power = g.split(means, [channels, channels], 1, "memory.moments")
+    mean, power = g.split(means, [channels] * 2, 1, ["memory.mean", "memory.power"])
     squared = g.node("Mul", [mean, mean], mean.shape, "memory.mean_squared")
     variance = g.node("Sub", [power, squared], mean.shape, "memory.variance")
     eps = g.constant("memory.eps", np.array(weights.eps, np.float32))
@@ -169,9 +173,7 @@ def _memory(g: GraphWriter, x: Value, weights: StepWeights) -> Value:
     return g.reshape(statistics, (1, 2 * channels), "statistics.row")
 
 
-def _dense(
-    g: GraphWriter, x: Value, layer: tuple[np.ndarray, np.ndarray], name: str
-) -> Value:
+def _dense(g: GraphWriter, x: Value, layer: tuple[np.ndarray, np.ndarray], name: str) -> Value:
     weight, bias = layer
     inputs = [x, g.constant(f"{name}.weight", weight), g.constant(f"{name}.bias", bias)]
     return g.node("Gemm", inputs, (1, len(bias)), name, transB=1)

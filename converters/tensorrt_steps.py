@@ -21,5 +21,5 @@ def tensorrt_steps(weights: StepWeights, ranges: Mapping[str, Range]) -> dict[st
     padded = pad_heads(weights)
     return {
         "tensorrt": build_step(padded, TensorRtInt8Form(ranges)),
-        "tensorrt-float": build_step(padded, TensorRtFloatForm()),
+        "tensorrt-float": build_step(padded, TensorRtFloatForm(half_weights=True)),
     }

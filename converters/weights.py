@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_ser.errors import InputError
 from edge_ser.models.layers import CausalConv, CrossAttention, fold_batch_norm
 from edge_ser.models.student import Student, StudentConfig
 
@@ -25,7 +24,7 @@ class ConvWeights:
         weight: ``(c_out, c_in / groups, kernel)``.
         bias: ``(c_out,)``.
         history: input frames kept from earlier steps.
-        before: value of each input channel before the stream begins, ``(c_in,)``.
+        before: input value before the stream begins.
     """
 
     name: str
@@ -35,7 +34,7 @@ class ConvWeights:
     dilation: int
     groups: int
     history: int
-    before: Array
+    before: float
 
     @property
     def c_in(self) -> int:
@@ -83,16 +82,7 @@ class StepWeights:
 
 @torch.no_grad()
 def fold_student(student: Student) -> StepWeights:
-    """Fold input standardisation, batch norms, shortcuts and depth weights into the weights.
-
-    Raises:
-        InputError: a weight is NaN or infinite; the message names it.
-    """
-    for name, value in student.state_dict().items():
-        if not bool(torch.isfinite(value).all()):
-            raise InputError(
-                f"checkpoint: weight {name} holds NaN or infinite values; train it again"
-            )
+    """Fold input standardisation, batch norms, shortcuts and depth weights into the weights."""
     c = student.config
     stem, *rest = student.shallow
     depths = student.depth_weights()
@@ -133,9 +123,7 @@ def _array(value: torch.Tensor | None) -> Array:
 
 
 def _pointwise(name: str, weight: torch.Tensor, bias: torch.Tensor | None) -> ConvWeights:
-    return ConvWeights(
-        name, _array(weight), _array(bias), 1, 1, 1, 0, np.zeros(weight.shape[1], np.float32)
-    )
+    return ConvWeights(name, _array(weight), _array(bias), 1, 1, 1, 0, 0.0)
 
 
 def _conv(name: str, layer: CausalConv) -> ConvWeights:
@@ -149,7 +137,7 @@ def _conv(name: str, layer: CausalConv) -> ConvWeights:
         conv.dilation[0],
         conv.groups,
         layer.history,
-        np.zeros(conv.in_channels, np.float32),
+        0.0,
     )
 
 
@@ -159,9 +147,8 @@ def _stem(layer: CausalConv, student: Student) -> ConvWeights:
     mean, scale = _array(student.mel_mean), _array(student.mel_scale)
     weight = plain.weight * scale[None, :, None]
     bias = plain.bias - np.einsum("oik,i->o", weight, mean)
-    before = np.full(plain.c_in, student.silence, np.float32)
     return ConvWeights(
-        plain.name, weight, bias, plain.stride, plain.dilation, 1, plain.history, before
+        plain.name, weight, bias, plain.stride, plain.dilation, 1, plain.history, student.silence
     )
 
 
@@ -182,9 +169,9 @@ def _attention(name: str, layer: CrossAttention) -> AttentionWeights:
     return AttentionWeights(
         name,
         np.ascontiguousarray(rows.swapaxes(0, 1)).reshape(3 * channels, 2 * channels, 1),
-        np.ascontiguousarray(
-            bias.reshape(3, layer.heads, per_head).swapaxes(0, 1)
-        ).reshape(3 * channels),
+        np.ascontiguousarray(bias.reshape(3, layer.heads, per_head).swapaxes(0, 1)).reshape(
+            3 * channels
+        ),
         layer.heads,
         layer.context,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from edge_ser.converters.half import to_half
+from edge_ser.converters.half import plain_weights, to_half
 from edge_ser.engines import Bindings
 from edge_ser.engines.host import has_int8
 from edge_ser.errors import BackendError, UsageError
@@ -122,6 +122,8 @@ def network_of(pack: Pack, backend: str, variant: Variant, bindings: Bindings) -
             f"pack {pack.manifest.name} has no {stored} model for {backend}, only {have}; convert "
             "it again with --targets cpu,tensorrt"
         )
+    # A model made for TensorRT alone has its attention laid out to be fused.
+    fitting.sort(key=lambda name: "onnxruntime" in pack.manifest.targets[name].backends)
     content = pack.read(pack.manifest.targets[fitting[0]].file)
     try:
         model = onnx.load_model_from_string(content)
@@ -129,7 +131,6 @@ def network_of(pack: Pack, backend: str, variant: Variant, bindings: Bindings) -
         raise BackendError(
             f"{fitting[0]} of pack {pack.manifest.name} is no ONNX model ({error})"
         ) from error
-    if variant.base == "fp16" and bindings.is_strongly_typed:
-        model = to_half(model)
-        content = model.SerializeToString(deterministic=True)
-    return Network(fitting[0], model, content)
+    half = variant.base == "fp16" and bindings.is_strongly_typed
+    model = to_half(model) if half else plain_weights(model)
+    return Network(fitting[0], model, model.SerializeToString(deterministic=True))

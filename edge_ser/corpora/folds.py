@@ -12,6 +12,8 @@ from edge_ser.errors import InputError, UsageError
 
 __all__ = ["Fold", "random_folds", "speaker_folds", "validation_split"]
 
+MANY_SPEAKERS = 10
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -107,8 +109,9 @@ def validation_split(
 ) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
     """Carve validation speakers out of training clips.
 
-    About ``share`` of the speakers of each corpus, at least one, are moved; a corpus with
-    fewer than three speakers stays in training altogether.
+    About ``share`` of the speakers of each corpus, at least one, are moved. A corpus with
+    fewer than ``MANY_SPEAKERS`` stays in training altogether if there is another: with so few
+    voices each is worth more for learning than for choosing an epoch.
 
     Returns:
         ``(training, validation)``, with no speaker in both.
@@ -116,9 +119,10 @@ def validation_split(
     by_corpus: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
         by_corpus[clip.corpus].add(clip.speaker)
+    large = {corpus for corpus, speakers in by_corpus.items() if len(speakers) >= MANY_SPEAKERS}
     held: set[str] = set()
     for corpus, speakers in sorted(by_corpus.items()):
-        if len(speakers) < 3:
+        if (large and corpus not in large) or len(speakers) < 2:
             continue
         order = sorted(speakers)
         random.Random(f"{seed}:validation:{corpus}").shuffle(order)

@@ -57,9 +57,7 @@ EMODB = Naming(
 RAVDESS = Naming(
     corpus="ravdess",
     title="RAVDESS speech, audio only (North American English)",
-    pattern=re.compile(
-        r"03-01-(?P<emotion>\d{2})-\d{2}-(?P<text>\d{2})-\d{2}-(?P<speaker>\d{2})"
-    ),
+    pattern=re.compile(r"03-01-(?P<emotion>\d{2})-\d{2}-(?P<text>\d{2})-\d{2}-(?P<speaker>\d{2})"),
     emotions={
         "01": "neutral",
         "02": "calm",

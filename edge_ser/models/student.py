@@ -27,13 +27,13 @@ class StudentConfig:
     n_mels: int = 64
     step_frames: int = 8
     stem: int = 64  # channels of each branch at 50 Hz
-    trunk: int = 96  # channels of each branch at 25 Hz
-    heads: int = 4
+    trunk: int = 80  # channels of each branch at 25 Hz
+    heads: int = 5  # of the cross-attention, 16 channels each
     context: int = 64  # tokens of left context of the cross-attention, 2.56 s
     fused: int = 96  # channels after depth-weighted fusion
     hidden: int = 64  # units of the classifier's hidden layer
     span_tokens: float = 75.0  # heard tokens after which the memory has faded to 1/e, 3 s
-    dropout: float = 0.2
+    dropout: float = 0.1
 
     def __post_init__(self) -> None:
         check_labels(self.labels)

@@ -30,20 +30,18 @@ class StateSpec:
         output: name of the model output that replaces it after a step.
         shape: its shape.
         dtype: ``float32``, ``uint8`` or ``int8``.
-        before: value before the stream begins, one number for all or one per entry of axis 1.
+        before: what every entry holds before the stream begins.
     """
 
     input: str
     output: str
     shape: tuple[int, ...]
     dtype: str
-    before: tuple[float, ...]
+    before: float
 
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:
             raise ValueError(f"state {self.input}: dtype {self.dtype!r} is none of {_DTYPES}")
-        if len(self.before) not in (1, self.shape[1] if len(self.shape) > 1 else 1):
-            raise ValueError(f"state {self.input}: {len(self.before)} values for {self.shape}")
 
 
 @dataclass(frozen=True)
@@ -173,11 +171,7 @@ class Manifest:
                         "states": tuple(
                             _build(
                                 StateSpec,
-                                {
-                                    **state,
-                                    "shape": tuple(state["shape"]),
-                                    "before": tuple(state["before"]),
-                                },
+                                {**state, "shape": tuple(state["shape"])},
                             )
                             for state in target["states"]
                         ),

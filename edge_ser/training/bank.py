@@ -112,4 +112,3 @@ def _key(clip: Clip, spec: LogMelSpec, copies: int, seed: int) -> str:
     digest = hashlib.sha256(recipe.encode())
     digest.update(clip.path.read_bytes())
     return digest.hexdigest()[:32]
-

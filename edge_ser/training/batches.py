@@ -26,12 +26,17 @@ class Batch:
         mel: ``(batch, n_mels, frames) float32``.
         target: ``(batch, labels) float32`` label distribution.
         since: ``(batch, steps) int64`` steps since speech began, negative before.
+        origin: ``(batch,) float32`` frame of the clip that stands at frame 0 of the row, in
+            frames of the clean clip; negative where the clip begins later.
+        stretch: ``(batch,) float32`` frames of the clean clip per frame of the row.
         clips: the clips, in order.
     """
 
     mel: Tensor
     target: Tensor
     since: Tensor
+    origin: Tensor
+    stretch: Tensor
     clips: tuple[Clip, ...]
 
 
@@ -95,6 +100,7 @@ class ClipBatches:
         n_steps = self.frames // self.step_frames
         mel = np.full((len(clips), self.bank.spec.n_mels, self.frames), silence, np.float32)
         begin = np.zeros((len(clips), 1), np.int64)
+        origin, stretch = np.zeros(len(clips), np.float32), np.ones(len(clips), np.float32)
         target = np.zeros((len(clips), len(self.labels)), np.float32)
         for row, clip in enumerate(clips):
             copies = self.bank.features[clip]
@@ -103,11 +109,20 @@ class ClipBatches:
             left = max(0, onset - _MARGIN_FRAMES)
             feature = copies[copy][:, left : end + _MARGIN_FRAMES]
             first, length, cut = self._place(feature, mel[row], rng)
+            stretch[row] = copies[0].shape[1] / copies[copy].shape[1]
+            origin[row] = (left + cut - first) * stretch[row]
             begin[row] = max(first, first + onset - left - cut) // self.step_frames
             self._mask(mel[row, :, first : first + length], rng)
             target[row, self.labels.index(clip.label)] = 1.0
         since = torch.from_numpy(np.arange(n_steps) - begin)
-        return Batch(torch.from_numpy(mel), torch.from_numpy(target), since, tuple(clips))
+        return Batch(
+            torch.from_numpy(mel),
+            torch.from_numpy(target),
+            since,
+            torch.from_numpy(origin),
+            torch.from_numpy(stretch),
+            tuple(clips),
+        )
 
     def _place(
         self, feature: NDArray[np.float16], row: NDArray[np.float32], rng: np.random.Generator

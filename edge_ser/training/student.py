@@ -40,15 +40,19 @@ class StudentLoss:
 
     def __call__(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Tensor:
         """Scalar loss of ``batch``."""
-        mel, target, since = batch.mel, batch.target, batch.since
+        mel, target = batch.mel, batch.target
         if self.mixup > 0:
             share = float(rng.beta(self.mixup, self.mixup))
             share = max(share, 1 - share)
             order = torch.from_numpy(rng.permutation(len(mel)))
             mel = share * mel + (1 - share) * mel[order]
             target = share * target + (1 - share) * target[order]
-        target = target * (1 - self.smoothing) + self.smoothing / target.shape[1]
         logits = model(mel, int(rng.choice(self.contexts))).logits
+        return self.of_logits(logits, target, batch.since)
+
+    def of_logits(self, logits: Tensor, target: Tensor, since: Tensor) -> Tensor:
+        """Loss of ``(batch, steps, labels)`` logits against ``(batch, labels)`` targets."""
+        target = target * (1 - self.smoothing) + self.smoothing / target.shape[1]
         losses = -(target[:, None] * F.log_softmax(logits, dim=-1)).sum(-1)
         weight = (since / self.ramp_steps).clamp(0.0, 1.0)
         return (losses * weight).sum() / weight.sum()

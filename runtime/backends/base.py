@@ -52,7 +52,4 @@ class Engine(Protocol):
 
 def initial_state(spec: StateSpec) -> NDArray[Any]:
     """A new state tensor as it is before the stream begins."""
-    state = np.empty(spec.shape, spec.dtype)
-    before = np.array(spec.before)
-    state[:] = before.reshape(1, -1, *[1] * (len(spec.shape) - 2)) if len(before) > 1 else before
-    return state
+    return np.full(spec.shape, spec.before, spec.dtype)

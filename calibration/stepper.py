@@ -1,0 +1,70 @@
+"""Run a step model over audio as the runtime does, and look inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from edge_ser.pack import StateSpec
+
+__all__ = ["FloatStepper"]
+
+
+class FloatStepper:
+    """A step model whose inner activations can be read, with the state it really has.
+
+    Args:
+        model: inputs ``mel`` and the states, outputs ``logits`` and the states' successors.
+        states: the state contract.
+        watch: names of inner float tensors to return as well.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto, states: Sequence[StateSpec], watch: Sequence[str] = ()
+    ) -> None:
+        if watch:
+            model = onnx.ModelProto.FromString(model.SerializeToString())
+            model.graph.output.extend(
+                onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+                for name in watch
+            )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        self._states = tuple(states)
+        self._watch = tuple(watch)
+
+    def run(
+        self, mel: NDArray[np.float32], step_frames: int
+    ) -> Iterator[tuple[NDArray[np.float32], dict[str, NDArray[Any]]]]:
+        """Step over a clip with fresh state.
+
+        Args:
+            mel: ``(n_mels, frames) float32``, frames a multiple of ``step_frames``.
+
+        Yields:
+            Per step the logits ``(labels,)`` and the watched activations.
+        """
+        from edge_ser.runtime.backends.base import initial_state
+
+        feed: dict[str, NDArray[Any]] = {spec.input: initial_state(spec) for spec in self._states}
+        names = ["logits", *(spec.output for spec in self._states), *self._watch]
+        for start in range(0, mel.shape[1], step_frames):
+            feed["mel"] = np.ascontiguousarray(mel[None, :, start : start + step_frames])
+            logits, *rest = self._session.run(names, feed)
+            for spec, value in zip(self._states, rest, strict=False):
+                feed[spec.input] = value
+            inside = dict(zip(self._watch, rest[len(self._states) :], strict=True))
+            yield logits[0], inside
+
+    def logits(self, mel: NDArray[np.float32], step_frames: int) -> NDArray[np.float32]:
+        """Logits of every step, ``(steps, labels) float32``."""
+        return np.stack([logits for logits, _ in self.run(mel, step_frames)])

@@ -1,0 +1,102 @@
+"""The model card of a pack, from its manifest and its conversion report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_ser.pack import Manifest
+
+__all__ = ["model_card"]
+
+
+def model_card(manifest: Manifest, report: dict[str, Any]) -> str:
+    """Markdown for people who decide whether to use the pack."""
+    spec, training = manifest.frontend, manifest.training
+    lines = [
+        f"# {manifest.name}",
+        "",
+        f"{manifest.description}. {training['parameters']:,} parameters; "
+        f"{spec.rate_hz} Hz mono audio in, the probability of "
+        f"{', '.join(manifest.labels)} out, every {spec.step_ms:g} ms.",
+        "",
+        "## Training data",
+        "",
+        f"Protocol: {training['protocol']}. All of it is acted speech.",
+        "",
+        "| corpus | clips | terms | source |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {facts['clips']} | {facts['licence']} | {facts['citation']} |"
+            for name, facts in training["corpora"].items()
+        ),
+        "",
+        "Commercial use of this pack is "
+        + (
+            "allowed by these terms."
+            if manifest.commercial_use
+            else "**not** allowed by these terms."
+        ),
+        "",
+        "## Accuracy",
+        "",
+        *_accuracy(manifest.metrics),
+        "## Numeric forms",
+        "",
+        "Against the float model on the same clips, final verdicts:",
+        "",
+        "| form | label agreement | UAR change | mean score error |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {p['agreement']:.1%} | {100 * p['uar_change']:+.1f} points "
+            f"| {p['mean_score_error']:.4f} |"
+            for name, p in report["parity"].items()
+        ),
+        "",
+        f"INT8 ranges: {report['calibration']['method']} over {report['calibration']['steps']} "
+        f"streaming steps of {report['calibration']['clips']} clips.",
+        "",
+        "## Confidence",
+        "",
+        f"Temperature {manifest.calibration.temperature:g}, found on "
+        f"{manifest.calibration.source}. Expected calibration error "
+        f"{_figure(manifest.calibration.ece_before)} before, "
+        f"{_figure(manifest.calibration.ece_after)} after. "
+        f"Events below {manifest.calibration.abstain_below:g} are marked as abstained.",
+        "",
+        "## Who it was not tested on",
+        "",
+        "Spontaneous speech, children, old people, speakers of other languages than the corpora "
+        "hold, people with speech disorders, far-field and telephone audio, several speakers at "
+        "once. Expect it to be worse there, by an unknown amount.",
+        "",
+        "## What it must not be used for",
+        "",
+        "It hears how something is said by an actor's convention; it does not know what a person "
+        "feels. Do not use it to judge people: not in hiring, education, insurance, policing, "
+        "border control, credit, medical diagnosis or at work (the EU AI Act forbids emotion "
+        "inference at work and in education). Tell people that it listens.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _accuracy(metrics: Any) -> list[str]:
+    cross = metrics.get("cross_validation")
+    if not cross:
+        return ["No cross-validated figures were given to the converter.", ""]
+    lines = [
+        f"{cross['protocol']}; {cross['precision']}, final event of each clip.",
+        "",
+        "| corpus | clips | speakers | UAR | accuracy | macro F1 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, f in cross["corpora"].items():
+        lines.append(
+            f"| {name} | {f['n']} | {f['speakers']} | {f['uar']:.3f} | {f['accuracy']:.3f} "
+            f"| {f['macro_f1']:.3f} |"
+        )
+    return [*lines, ""]
+
+
+def _figure(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"

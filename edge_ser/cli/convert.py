@@ -1,0 +1,117 @@
+"""``edge-ser convert``: checkpoint to INT8 pack."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from edge_ser.cli.options import add_json, add_seed, corpus_folders, print_json
+from edge_ser.errors import InputError, MissingExtra, UsageError
+
+__all__ = ["add_arguments", "execute"]
+
+TARGETS = ("cpu", "tensorrt", "float")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of ``convert``."""
+    parser.add_argument("checkpoint", type=Path, help="checkpoint.safetensors of a training run")
+    parser.add_argument("--out", type=Path, required=True, metavar="PACK", help="folder or .tar")
+    parser.add_argument(
+        "--calibration-data",
+        action="append",
+        required=True,
+        metavar="CORPUS=DIR",
+        help="a corpus to measure ranges and parity on; may be repeated",
+    )
+    parser.add_argument(
+        "--calibration-method",
+        default="minmax",
+        choices=["minmax", "entropy", "percentile"],
+        help="(default: minmax)",
+    )
+    parser.add_argument("--calibration-clips", type=int, default=96, metavar="N")
+    parser.add_argument(
+        "--without-test-speakers",
+        action="store_true",
+        help="leave out the speakers that the checkpoint is tested on",
+    )
+    parser.add_argument(
+        "--targets", default=",".join(TARGETS), metavar="A,B", help=f"of {', '.join(TARGETS)}"
+    )
+    parser.add_argument("--id", default="student", metavar="NAME", help="name of the pack")
+    parser.add_argument("--pack-version", default="0.0.0", metavar="V")
+    parser.add_argument(
+        "--metrics", type=Path, metavar="FILE", help="JSON of cross-validated figures to record"
+    )
+    parser.add_argument(
+        "--ignore-gates", action="store_true", help="write the pack even if a gate is missed"
+    )
+    add_seed(parser)
+    add_json(parser)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Do what ``options`` ask."""
+    for package in ("torch", "onnx", "safetensors"):
+        try:
+            __import__(package)
+        except ImportError:
+            raise MissingExtra(package, "convert", "convert checkpoints") from None
+    from edge_ser.converters.convert import Request, convert
+    from edge_ser.corpora import load_corpus
+    from edge_ser.models.checkpoint import load_student
+    from edge_ser.training.progress import say
+
+    targets = tuple(name.strip() for name in options.targets.split(",") if name.strip())
+    unknown = [name for name in targets if name not in TARGETS]
+    if unknown or not targets:
+        raise UsageError(f"--targets {options.targets}: choose of {', '.join(TARGETS)}")
+    if options.calibration_clips < 1:
+        raise UsageError(f"--calibration-clips must be at least 1, got {options.calibration_clips}")
+    checkpoint = load_student(options.checkpoint)
+    labels = checkpoint.student.config.labels
+    clips = [
+        clip
+        for name, folder in corpus_folders(options.calibration_data).items()
+        for clip in load_corpus(name, folder).with_labels(labels).clips
+    ]
+    if options.without_test_speakers:
+        tested = set(checkpoint.training.get("test_speakers", ()))
+        clips = [clip for clip in clips if clip.speaker not in tested]
+    request = Request(
+        pack_id=options.id,
+        version=options.pack_version,
+        clips=clips,
+        targets=targets,
+        method=options.calibration_method,
+        n_calibration=options.calibration_clips,
+        seed=options.seed,
+        metrics=_metrics(options.metrics),
+    )
+    report = convert(checkpoint, request, options.out, ignore_gates=options.ignore_gates, say=say)
+    if options.json:
+        print_json({"pack": str(options.out), **report})
+        return 0
+    print(f"{options.out}: written")
+    for name, parity in report["parity"].items():
+        print(
+            f"  {name:<9} label agreement {parity['agreement']:.1%}  "
+            f"UAR {100 * parity['uar_change']:+.1f} points  "
+            f"mean score error {parity['mean_score_error']:.4f}"
+        )
+    return 0
+
+
+def _metrics(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        metrics = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"--metrics {path}: cannot be read as JSON ({error})") from error
+    if not isinstance(metrics, dict):
+        raise InputError(f"--metrics {path}: should be a JSON object")
+    return metrics

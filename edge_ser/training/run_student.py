@@ -1,0 +1,274 @@
+"""Train the student on one fold, on all folds of a protocol, or on everything."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edge_ser.calibration.confidence import fit_temperature, softmax
+from edge_ser.corpora import NAMINGS, Clip, Fold, validation_split
+from edge_ser.files import write_text
+from edge_ser.frontend import LogMelSpec
+from edge_ser.metrics import Scores, score
+from edge_ser.models.checkpoint import Checkpoint, save_student
+from edge_ser.models.student import Student, StudentConfig
+from edge_ser.training.bank import FeatureBank
+from edge_ser.training.batches import ClipBatches
+from edge_ser.training.fit import FitSettings, fit
+from edge_ser.training.progress import say
+from edge_ser.training.student import StudentLoss, final_logits, mean_uar, mel_statistics
+
+__all__ = ["FoldResult", "StudentRecipe", "summarise", "train_everything", "train_fold"]
+
+
+@dataclass(frozen=True)
+class StudentRecipe:
+    """Everything that decides how a student turns out.
+
+    Attributes:
+        frames: length of a training crop, 10 ms each.
+        copies: augmented copies of every training clip.
+        validation_share: of the training speakers, for the choice of the epoch.
+    """
+
+    config: StudentConfig = field(default_factory=StudentConfig)
+    frontend: LogMelSpec = field(default_factory=LogMelSpec)
+    fit: FitSettings = field(default_factory=FitSettings)
+    loss: StudentLoss = field(default_factory=StudentLoss)
+    frames: int = 256
+    batch_size: int = 16
+    n_masks: int = 2
+    copies: int = 10
+    validation_share: float = 0.12
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            **asdict(self),
+            "config": self.config.to_dict(),
+            "frontend": self.frontend.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """Predictions on the test speakers of one fold.
+
+    Attributes:
+        logits: ``(clips, labels)`` after the last step of each test clip.
+    """
+
+    fold: Fold
+    logits: NDArray[np.float32]
+    epoch: int
+
+
+def train_fold(
+    recipe: StudentRecipe,
+    bank: FeatureBank,
+    fold: Fold,
+    extra: Sequence[Clip],
+    out: Path,
+    *,
+    resume: bool,
+) -> FoldResult:
+    """Train on a fold and predict its test clips; the checkpoint goes to ``out``.
+
+    Args:
+        extra: clips of corpora that are never tested on.
+    """
+    train, held = validation_split(fold.train, recipe.validation_share, recipe.fit.seed)
+    labels, step_frames = recipe.config.labels, recipe.config.step_frames
+
+    def validate(model: torch.nn.Module) -> float:
+        return mean_uar(final_logits(model, bank, held, step_frames), held, labels)
+
+    student, epoch = _train(
+        recipe, bank, [*train, *extra], validate, out, resume, f"fold {fold.index}"
+    )
+    facts = {
+        "protocol": fold.protocol,
+        "fold": fold.index,
+        "epoch": epoch,
+        "train_speakers": sorted({clip.speaker for clip in (*train, *extra)}),
+        "validation_speakers": sorted({clip.speaker for clip in held}),
+        "test_speakers": sorted({clip.speaker for clip in fold.test}),
+    }
+    _save(student, recipe, (*fold.train, *extra), facts, out)
+    logits = final_logits(student, bank, fold.test, step_frames)
+    result = FoldResult(fold, logits, epoch)
+    _write_predictions(result, labels, out)
+    return result
+
+
+def train_everything(
+    recipe: StudentRecipe,
+    bank: FeatureBank,
+    clips: Sequence[Clip],
+    calibration: dict[str, Any] | None,
+    out: Path,
+    *,
+    resume: bool,
+) -> None:
+    """Train on all clips, for as many epochs as the recipe says; nothing is held back.
+
+    Args:
+        calibration: of the probabilities, found on the folds of a cross-validation.
+    """
+    student, epoch = _train(recipe, bank, clips, None, out, resume, "all speakers")
+    facts = {
+        "protocol": "all speakers",
+        "epoch": epoch,
+        "train_speakers": sorted({clip.speaker for clip in clips}),
+        "test_speakers": [],
+        "calibration": calibration,
+    }
+    _save(student, recipe, clips, facts, out)
+
+
+def _train(
+    recipe: StudentRecipe,
+    bank: FeatureBank,
+    clips: Sequence[Clip],
+    validate: Any,
+    out: Path,
+    resume: bool,
+    name: str,
+) -> tuple[Student, int]:
+    torch.manual_seed(recipe.fit.seed)
+    student = Student(recipe.config, recipe.frontend.silence)
+    student.set_normalisation(*mel_statistics(bank, clips))
+    batches = ClipBatches(
+        bank,
+        clips,
+        recipe.config.labels,
+        frames=recipe.frames,
+        step_frames=recipe.config.step_frames,
+        batch_size=recipe.batch_size,
+        n_masks=recipe.n_masks,
+    )
+    fitted = fit(
+        student,
+        batches,
+        recipe.loss,
+        validate,
+        recipe.fit,
+        out / "state.pt",
+        resume=resume,
+        name=name,
+    )
+    write_text(out / "history.json", json.dumps(fitted.history, indent=1))
+    return student, fitted.epoch
+
+
+def _save(
+    student: Student,
+    recipe: StudentRecipe,
+    clips: Sequence[Clip],
+    facts: dict[str, Any],
+    out: Path,
+) -> None:
+    corpora = sorted({clip.corpus for clip in clips})
+    training = {
+        **facts,
+        "corpora": {
+            name: {
+                "clips": sum(clip.corpus == name for clip in clips),
+                "licence": NAMINGS[name].licence,
+                "commercial": NAMINGS[name].commercial,
+                "citation": NAMINGS[name].citation,
+            }
+            for name in corpora
+        },
+        "recipe": recipe.to_dict(),
+    }
+    checkpoint = Checkpoint(student, recipe.frontend, training)
+    save_student(checkpoint, out / "checkpoint.safetensors")
+
+
+def _write_predictions(result: FoldResult, labels: tuple[str, ...], out: Path) -> None:
+    rows = [
+        json.dumps(
+            {
+                "file": clip.path.name,
+                "corpus": clip.corpus,
+                "speaker": clip.speaker,
+                "label": clip.label,
+                "predicted": labels[int(row.argmax())],
+                "logits": [round(float(value), 5) for value in row],
+            }
+        )
+        for clip, row in zip(result.fold.test, result.logits, strict=True)
+    ]
+    write_text(out / "predictions.jsonl", "\n".join(rows) + "\n")
+
+
+def summarise(results: Sequence[FoldResult], labels: tuple[str, ...], seed: int) -> dict[str, Any]:
+    """Scores per fold and corpus, their mean and deviation, and the pooled scores.
+
+    The pooled UAR counts every test clip of the cross-validation once. With at least two
+    folds the temperature of the probabilities is found on all folds but one and judged on
+    the one left out, so ``ece_after`` speaks for unseen speakers.
+    """
+    report: dict[str, Any] = {
+        "protocol": results[0].fold.protocol,
+        "seed": seed,
+        "labels": list(labels),
+        "corpora": {},
+    }
+    for corpus in sorted({clip.corpus for result in results for clip in result.fold.test}):
+        per_fold, truths, logits = [], [], []
+        for result in results:
+            rows = [i for i, clip in enumerate(result.fold.test) if clip.corpus == corpus]
+            truth = [labels.index(result.fold.test[i].label) for i in rows]
+            truths += truth
+            logits.append(result.logits[rows])
+            scores = score(truth, softmax(result.logits[rows]), labels)
+            per_fold.append({"fold": result.fold.index, "epoch": result.epoch, **_brief(scores)})
+        pooled = score(truths, softmax(np.concatenate(logits)), labels)
+        report["corpora"][corpus] = {
+            "folds": per_fold,
+            "mean": {key: statistics.fmean(f[key] for f in per_fold) for key in _KEYS},
+            "sd": {key: statistics.pstdev([f[key] for f in per_fold]) for key in _KEYS},
+            "pooled": pooled.to_dict(),
+        }
+    if len(results) > 1:
+        report["calibration"] = _cross_calibration(results, labels)
+    return report
+
+
+_KEYS = ("accuracy", "uar", "macro_f1")
+
+
+def _brief(scores: Scores) -> dict[str, float]:
+    return {"n": scores.n, **{key: getattr(scores, key) for key in _KEYS}}
+
+
+def _cross_calibration(results: Sequence[FoldResult], labels: tuple[str, ...]) -> dict[str, Any]:
+    truths = [[labels.index(clip.label) for clip in result.fold.test] for result in results]
+    calibrated = []
+    for left_out, result in enumerate(results):
+        others = [i for i in range(len(results)) if i != left_out]
+        fitted = fit_temperature(
+            np.concatenate([results[i].logits for i in others]),
+            sum((truths[i] for i in others), []),
+            "",
+        )
+        calibrated.append(softmax(result.logits / fitted.temperature))
+    everything = sum(truths, [])
+    final = fit_temperature(
+        np.concatenate([result.logits for result in results]),
+        everything,
+        f"{len(results)}-fold {results[0].fold.protocol} cross-validation, "
+        f"{len(everything)} clips of speakers not trained on",
+    )
+    honest = score(everything, np.concatenate(calibrated), labels).ece
+    return asdict(replace(final, ece_after=round(honest, 4)))
