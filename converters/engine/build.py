@@ -12,7 +12,7 @@ from pathlib import Path
 from edge_ser import __version__
 from edge_ser.converters.engine.builder import Progress
 from edge_ser.converters.engine.job import build_apart
-from edge_ser.converters.engine.report import report_int8
+from edge_ser.converters.engine.report import check_share, report_int8
 from edge_ser.converters.engine.settings import RTX_CAPABILITIES, BuildSettings
 from edge_ser.converters.engine.variants import Network, Variant, network_of
 from edge_ser.converters.trt_lint import lint
@@ -143,6 +143,7 @@ def build_variant(
     with cache.locked(engine):
         present = None if limits.force else cache.whole(engine, pack)
         if present is not None and _is_same(present, network_sha256, settings, bindings, host):
+            check_share(present.report, least)
             return Built(engine, present, 0.0, cached=True)
         began = time.monotonic()
         plan = build_apart(bindings.backend, network.content, settings, progress)
@@ -153,7 +154,7 @@ def build_variant(
                 f"{bindings.backend} {bindings.version} told nothing of the engine's layers, so "
                 "its INT8 share cannot be checked; --debug shows its log"
             )
-        report.check_share(least)
+        check_share(report.to_dict(), least)
         sidecar = Sidecar(
             backend=bindings.backend,
             version=bindings.version,

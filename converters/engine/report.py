@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import onnx
 from edge_ser.converters.engine.products import Product, products
 from edge_ser.errors import GateMissed
 
-__all__ = ["EngineLayer", "Int8Report", "read_layers", "report_int8"]
+__all__ = ["EngineLayer", "Int8Report", "check_share", "read_layers", "report_int8"]
 
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 _TEXT_LAYER = re.compile(r"^\s*Name: (.*?), LayerType: ([^,]+), Inputs: (.*)$", re.MULTILINE)
@@ -74,22 +74,27 @@ class Int8Report:
             "not_int8": list(self.not_int8),
         }
 
-    def check_share(self, least: float) -> None:
-        """Refuse a silent fall-back to float.
 
-        Raises:
-            GateMissed: fewer multiplications than ``least`` run in INT8; names the products.
-        """
-        if self.int8_share >= least:
-            return
-        lost = [item for item in self.not_int8 if item["quantized"]] or list(self.not_int8)
-        names = ", ".join(f"{item['node']} ({item['precision']})" for item in lost[:4])
-        more = f" and {len(lost) - 4} more" if len(lost) > 4 else ""
-        raise GateMissed(
-            f"only {self.int8_share:.1%} of the multiplications run in INT8, at least "
-            f"{least:.0%} should: {names}{more} do not; take another --precision, or accept it "
-            "with --min-int8-share"
-        )
+def check_share(report: Mapping[str, Any], least: float) -> None:
+    """Refuse a silent fall-back to float.
+
+    Args:
+        report: of :meth:`Int8Report.to_dict`, fresh or out of a sidecar.
+
+    Raises:
+        GateMissed: fewer multiplications than ``least`` run in INT8; names the products.
+    """
+    if report["int8_share"] >= least:
+        return
+    rest = report["not_int8"]
+    lost = [item for item in rest if item["quantized"]] or rest
+    names = ", ".join(f"{item['node']} ({item['precision']})" for item in lost[:4])
+    more = f" and {len(lost) - 4} more" if len(lost) > 4 else ""
+    raise GateMissed(
+        f"only {report['int8_share']:.1%} of the multiplications run in INT8, at least "
+        f"{least:.0%} should: {names}{more} do not; take another --precision, or accept it "
+        "with --min-int8-share"
+    )
 
 
 def report_int8(text: str, model: onnx.ModelProto) -> Int8Report:
