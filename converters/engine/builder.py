@@ -140,7 +140,7 @@ def _refusal(parser: Any) -> str:
     """What the parser could not take; its errors must be read while it lives."""
     for index in range(parser.num_errors):
         error = parser.get_error(index)
-        if hasattr(error, "node_name"):  # since 10
+        if hasattr(error, "node_name") and hasattr(error, "node_operator"):  # since 10
             where = f"node {error.node_name()!r} ({error.node_operator()})"
         else:
             where = f"node {error.node()}"

@@ -110,9 +110,9 @@ class TrtEngine:
         """A new execution context; RTX captures and launches its own CUDA graph."""
         engine, trt = self._engine, self._bindings.trt
         if self._bindings.is_rtx and hasattr(engine, "create_runtime_config"):
-            config = engine.create_runtime_config()
-            config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-            context = engine.create_execution_context(config)
+            runtime_config = engine.create_runtime_config()
+            runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            context = engine.create_execution_context(runtime_config)
         else:
             context = engine.create_execution_context()
         if context is None:
