@@ -27,6 +27,8 @@ VERBS = {
     "mic": "which microphones there are, and whether one hears well",
     "serve": "the service: WebSocket, events, kiosk page, MQTT, ROS 2",
     "replay": "recorded features through the model again, bit for bit",
+    "build": "build a TensorRT engine of a pack",
+    "parity": "compare two backends on the same audio",
     "pack": "what a pack is and whether it is whole",
 }
 """Every verb in the order of use; each is a module of this package with ``add_arguments``

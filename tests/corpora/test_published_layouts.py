@@ -130,7 +130,9 @@ def write_iemocap(root: Path, turns: Sequence[tuple[int, str, str, str, str]] = 
         touch(base / "dialog" / "wav" / f"{dialogue}.wav")
         touch(base / "dialog" / "EmoEvaluation" / f"._{dialogue}.txt")
         table = base / "dialog" / "EmoEvaluation" / f"{dialogue}.txt"
-        lines.setdefault(table, ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""]).extend(
+        lines.setdefault(
+            table, ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""]
+        ).extend(
             [
                 f"[6.2901 - 8.2357]\t{dialogue}_{turn}\t{code}\t[2.5000, 2.5000, 2.5000]",
                 "C-E2:\tNeutral;\t()",
@@ -221,9 +223,7 @@ def test_a_class_that_a_fold_cannot_test_is_an_error(tmp_path: Path) -> None:
     assert len(make_folds("leave-one-speaker-out", clips, 0, 0, labels)) == 3
 
 
-def test_survey_counts_and_names(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_survey_counts_and_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     soundfile = pytest.importorskip("soundfile")
     root = emodb(tmp_path, ("03", "08"))
     for path in root.glob("*.wav"):
@@ -256,7 +256,9 @@ def test_audio_that_contradicts_its_label_file(tmp_path: Path) -> None:
         soundfile.write(path, np.zeros(round(seconds * RATE), np.float32), RATE)
     found = survey(load_corpus("iemocap", root), read_audio=True)
     assert len(found.contradicted) == 1
-    assert "Ses02F_impro02_F000.wav: lasts 5.00 s, its label file says 1.95 s" in found.contradicted[0]
+    assert (
+        "Ses02F_impro02_F000.wav: lasts 5.00 s, its label file says 1.95 s" in found.contradicted[0]
+    )
 
 
 def test_another_corpus_is_refused(tmp_path: Path) -> None:

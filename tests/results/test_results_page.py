@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from benchmarks.results import main  # noqa: E402
-from edge_ser.metrics import score  # noqa: E402
+from benchmarks.results import main
+from edge_ser.metrics import score
 
 LABELS = ("anger", "neutral", "sadness")
 

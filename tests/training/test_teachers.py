@@ -31,8 +31,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for code, pitch in PITCH.items():
             for take in "abcdefgh":
                 n = round(RATE * rng.uniform(0.6, 0.9))
-                phase = 2 * np.pi * np.cumsum(
-                    np.full(n, pitch * (1 + 0.05 * index) * rng.uniform(0.97, 1.03) / RATE)
+                phase = (
+                    2
+                    * np.pi
+                    * np.cumsum(
+                        np.full(n, pitch * (1 + 0.05 * index) * rng.uniform(0.97, 1.03) / RATE)
+                    )
                 )
                 voice = sum(np.sin(k * phase) / k for k in range(1, 12))
                 wave = 0.2 * voice * np.hanning(n) + 0.002 * rng.standard_normal(n)

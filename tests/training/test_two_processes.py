@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning_fabric")
 
-PROGRAM = '''
+PROGRAM = """
 import json, sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +63,7 @@ weights = {k: v.flatten().tolist() for k, v in fitted.model.state_dict().items()
 report = dict(seen=seen, validations=len(validations), weights=weights, epoch=fitted.epoch,
               history=[{k: v for k, v in r.items() if k != "seconds"} for r in fitted.history])
 (out / f"rank{fabric.global_rank}.json").write_text(json.dumps(report))
-'''
+"""
 
 
 def run_two(folder: Path, epochs: int, resume: str = "new") -> list[dict]:
