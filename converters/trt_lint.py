@@ -145,13 +145,13 @@ class _Linter:
                 "float", node.name, node.op_type,
                 "an activation has one scale per channel; TensorRT fuses one per tensor only",
             )  # fmt: skip
-        if node.op_type == "QuantizeLinear" and node.input[0] in self._constant:
-            if self._array(node.input[0]).size == 1:  # type: ignore[union-attr]
-                yield self._error(
-                    node,
-                    "a scalar constant of an elementwise operation is quantized; quantize Conv, "
-                    "MatMul and Gemm only",
-                )
+        constant = self._array(node.input[0]) if node.op_type == "QuantizeLinear" else None
+        if constant is not None and constant.size == 1:
+            yield self._error(
+                node,
+                "a scalar constant of an elementwise operation is quantized; quantize Conv, "
+                "MatMul and Gemm only",
+            )
 
     def _zero_point(self, node: onnx.NodeProto) -> Iterator[Finding]:
         zero = self._array(node.input[2])
