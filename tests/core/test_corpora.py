@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_ser.corpora import NAMINGS, load_corpus
+from edge_ser.corpora import NAMINGS, find_corpora, load_corpus
 from edge_ser.errors import InputError, UsageError
 from edge_ser.labels import LABELS
 
@@ -102,3 +102,15 @@ def test_filters(tmp_path: Path) -> None:
     ]
     assert len(corpus.where(lambda clip: clip.speaker == "emodb:08").clips) == 1
     assert len(corpus.clips) == 3
+
+
+def test_corpora_are_found_by_their_names(tmp_path: Path) -> None:
+    touch(tmp_path / "a", ["03a01Fa.wav", "03a01Wa.wav"])
+    touch(tmp_path / "b", ["03-01-05-01-02-01-12.wav"])
+    touch(tmp_path / "c", ["holiday.wav"])
+    assert [corpus.naming.corpus for corpus in find_corpora(tmp_path / "a")] == ["emodb"]
+    assert [corpus.naming.corpus for corpus in find_corpora(tmp_path)] == ["emodb", "ravdess"]
+    with pytest.raises(InputError, match="no audio here is named as in a known corpus"):
+        find_corpora(tmp_path / "c")
+    with pytest.raises(InputError, match="is not a folder"):
+        find_corpora(tmp_path / "nowhere")
