@@ -44,10 +44,13 @@ def test_every_naming_reads_its_own_example_and_knows_only_our_labels(tmp_path: 
     for name, naming in NAMINGS.items():
         assert name == naming.corpus
         assert set(naming.emotions.values()) <= set(LABELS)
-        (clip,) = load_corpus(name, touch(tmp_path / name, [naming.example])).clips
-        assert clip.label in LABELS
         assert naming.licence
         assert naming.citation
+        if name == "iemocap":  # its labels stand in tables of their own, not in names
+            continue
+        example = naming.example.replace(",", " or").split(" or ")[0]
+        (clip,) = load_corpus(name, touch(tmp_path / name, [example])).clips
+        assert clip.label in LABELS
 
 
 def test_other_files_are_ignored_and_foreign_audio_is_told_of(tmp_path: Path) -> None:
