@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from edge_ser.errors import InputError
+from edge_ser.events import Event
 from edge_ser.runtime.hold import Hold
 from edge_ser.runtime.live import LiveStream
 from edge_ser.runtime.mic import Heard, SourceGone, backoff
 from edge_ser.runtime.timing import StageTiming, StepTiming
-
-from edge_ser.errors import InputError
-from edge_ser.events import Event
 
 __all__ = ["Listener", "Misses", "SampleSource"]
 

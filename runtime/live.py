@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from edge_ser.errors import UsageError
+from edge_ser.events import Event
 from edge_ser.runtime.gate import Gate, SpeechGate
 from edge_ser.runtime.recognizer import Recognizer
 from edge_ser.runtime.smoothing import Smoother, SmoothingSettings
 from edge_ser.runtime.timing import Hook
 from edge_ser.runtime.utterances import Cut, Segmenter, UtteranceSettings
-from numpy.typing import NDArray
-
-from edge_ser.errors import UsageError
-from edge_ser.events import Event
 
 if TYPE_CHECKING:
     from edge_ser.runtime.record import Recording

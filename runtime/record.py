@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-from edge_ser.runtime.recognizer import Recognizer
 from numpy.typing import NDArray
 
 from edge_ser.errors import GateMissed, InputError
 from edge_ser.events import Event
+from edge_ser.runtime.recognizer import Recognizer
 
 if TYPE_CHECKING:
     from edge_ser.runtime.live import LiveStream

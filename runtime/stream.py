@@ -9,8 +9,6 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from edge_ser.runtime.backends import Engine
-from edge_ser.runtime.timing import Hook, Hooks, StageTiming, StepTiming
 from numpy.typing import NDArray
 
 from edge_ser.audio import check_finite
@@ -18,6 +16,8 @@ from edge_ser.errors import InputError, UsageError
 from edge_ser.events import Event, Latency
 from edge_ser.frontend import LogMel
 from edge_ser.pack import Manifest
+from edge_ser.runtime.backends import Engine
+from edge_ser.runtime.timing import Hook, Hooks, StageTiming, StepTiming
 
 __all__ = ["Stream"]
 

@@ -41,7 +41,8 @@ def execute(options: argparse.Namespace) -> int:
 def _show(report: dict[str, object]) -> None:
     speakers = report["speakers"]
     labels = report["labels"]
-    assert isinstance(speakers, dict) and isinstance(labels, dict)
+    assert isinstance(speakers, dict)
+    assert isinstance(labels, dict)
     print(f"{report['corpus']}: {report['n']} clips of {len(speakers)} speakers")
     width = max(len(name) for name in speakers)
     print(" " * width + "".join(f"{label:>11}" for label in labels))

@@ -42,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record", type=Path, metavar="FILE", help="mic: keep features and events (no audio)"
     )
+    parser.add_argument(
+        "--trace-nodes",
+        action="store_true",
+        help="with --trace: the time of every node of the model as well, which slows it down",
+    )
     add_gate(parser)
 
 
@@ -59,6 +64,10 @@ def execute(options: argparse.Namespace) -> int:
 
     if options.trace:
         check_writable(options.trace)
+    if options.trace_nodes:
+        if not options.trace:
+            raise UsageError("--trace-nodes adds to a trace; say where with --trace FILE")
+        options.node_profile = options.trace.parent / f".{options.trace.name}.nodes"
     recognizer: Recognizer = open_recognizer(options)
     source = open_source(options.input, recognizer.rate_hz)
     chunks = paced(source.chunks, recognizer.rate_hz) if options.realtime else source.chunks
@@ -80,6 +89,8 @@ def execute(options: argparse.Namespace) -> int:
             show(stream.notice("stream.ended", audio_end_ms=final.audio_end_ms))
     finally:
         if trace is not None:
+            if options.trace_nodes:
+                trace.merge(getattr(recognizer.engine, "node_events", tuple)())
             trace.write(options.trace)
     return 0
 

@@ -89,9 +89,7 @@ def run(
     from edge_ser.training.teachers import build_model, load_features, train_teacher_fold
 
     recipe = _recipe(options, labels)
-    features = load_features(
-        recipe, clips, cache, seed=options.seed, skip=options.skip_unreadable
-    )
+    features = load_features(recipe, clips, cache, seed=options.seed, skip=options.skip_unreadable)
     folds, extra = _readable(folds, extra, features.spans)
     results = [
         train_teacher_fold(

@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_ser.corpora.naming import NAMINGS, Naming
 from edge_ser.errors import InputError, UsageError
 
-__all__ = ["AUDIO_SUFFIXES", "LABEL_FILE", "Clip", "Corpus", "load_corpus"]
+__all__ = ["AUDIO_SUFFIXES", "LABEL_FILE", "Clip", "Corpus", "find_corpora", "load_corpus"]
 
 AUDIO_SUFFIXES = (".wav", ".flac")
 LABEL_FILE = "labels.csv"
@@ -106,6 +106,37 @@ def load_corpus(name: str, root: Path | str) -> Corpus:
             f"named like {naming.example} (first: {foreign[0].name}); is it another corpus?"
         )
     return Corpus(naming, root, tuple(clips), tuple(foreign))
+
+
+def find_corpora(root: Path | str) -> list[Corpus]:
+    """The corpora that ``root`` is or whose folders lie in it, told by their file names.
+
+    Raises:
+        InputError: there is no such folder, or nothing in it is named as in a known corpus.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder")
+    whole = _first_fit(root)
+    if whole is not None:
+        return [whole]
+    parts = [_first_fit(folder) for folder in sorted(root.iterdir()) if folder.is_dir()]
+    found = [part for part in parts if part is not None]
+    if not found:
+        raise InputError(
+            f"{root}: no audio here is named as in a known corpus ({', '.join(NAMINGS)}); "
+            "name the corpus as well, for example emodb=DIR"
+        )
+    return found
+
+
+def _first_fit(folder: Path) -> Corpus | None:
+    for name in NAMINGS:
+        try:
+            return load_corpus(name, folder)
+        except InputError:
+            continue
+    return None
 
 
 def _read_name(naming: Naming, path: Path) -> Clip | None:

@@ -29,9 +29,7 @@ def read_iemocap(naming: Naming, root: Path, files: Sequence[Path]) -> Corpus:
         InputError: no label file, or one that contradicts itself or the audio.
     """
     evaluations = sorted(
-        path
-        for path in root.rglob("dialog/EmoEvaluation/*.txt")
-        if not path.name.startswith("._")
+        path for path in root.rglob("dialog/EmoEvaluation/*.txt") if not path.name.startswith("._")
     )
     if not evaluations:
         raise InputError(

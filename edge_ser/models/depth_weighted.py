@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -98,15 +99,12 @@ class Branch(nn.Module):
         self.standardise = Standardise(rows)
         widths = (rows, c.stem, c.width, c.width)
         self.convolutions = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv1d(a, b, 5, padding=2, bias=False), nn.BatchNorm1d(b), nn.ReLU()
-            )
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            nn.Sequential(nn.Conv1d(a, b, 5, padding=2, bias=False), nn.BatchNorm1d(b), nn.ReLU())
+            for a, b in itertools.pairwise(widths)
         )
         self.squeezes = nn.ModuleList(Squeeze(width) for width in widths[1:])
         self.transformer = nn.ModuleList(
-            TransformerBlock(c.width, c.heads, c.feed_forward, c.dropout)
-            for _ in range(c.blocks)
+            TransformerBlock(c.width, c.heads, c.feed_forward, c.dropout) for _ in range(c.blocks)
         )
         self.recurrent = nn.LSTM(c.width, c.width // 2, batch_first=True, bidirectional=True)
 

@@ -65,9 +65,7 @@ class TransformerBlock(nn.Module):
         if (other is None) is not (self.other_norm is None):
             raise ValueError("another sequence is attended to by cross-attention and only by it")
         source = query if self.other_norm is None else self.other_norm(other)
-        found, _ = self.attention(
-            query, source, source, key_padding_mask=~mask, need_weights=False
-        )
+        found, _ = self.attention(query, source, source, key_padding_mask=~mask, need_weights=False)
         x = x + found
         return x + self.feed_forward(x)
 
@@ -80,7 +78,9 @@ class AttentivePool(nn.Module):
 
     def __init__(self, width: int, *, deviation: bool = False) -> None:
         super().__init__()
-        self.score = nn.Sequential(nn.Linear(width, width // 2), nn.Tanh(), nn.Linear(width // 2, 1))
+        self.score = nn.Sequential(
+            nn.Linear(width, width // 2), nn.Tanh(), nn.Linear(width // 2, 1)
+        )
         self.deviation = deviation
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from edge_ser.runtime.gate.level import LevelGate, LevelSettings
 from edge_ser.runtime.gate.silero import SileroDetector
-from numpy.typing import NDArray
 
 __all__ = ["Gate", "SpeechGate"]
 

@@ -83,7 +83,7 @@ def test_a_missing_engine_library_is_named(
 
 def test_a_file_that_is_no_model(pack_folder: Path) -> None:
     (pack_folder / "float.onnx").write_bytes(b"no model at all")
-    with pytest.raises(PackError, match="float.onnx has 15 bytes"):
+    with pytest.raises(PackError, match=r"float\.onnx has 15 bytes"):
         Recognizer.open(pack_folder)
     edit(pack_folder, lambda said: None)
     with pytest.raises(BackendError, match=r"cannot load float\.onnx of pack tiny@1\.0"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from pathlib import Path
@@ -251,7 +252,7 @@ def test_hooks_hear_of_every_stage_in_order(recognizer: Recognizer, pcm: NDArray
         ]  # fmt: skip
         assert [timing.step for timing in (*stages, whole)] == [step] * 4
         assert stages[0].start_ns == whole.start_ns
-        for first, second in zip(stages, stages[1:], strict=False):
+        for first, second in itertools.pairwise(stages):
             assert second.start_ns == first.start_ns + first.duration_ns
         assert sum(stage.duration_ns for stage in stages) == whole.duration_ns
         assert whole.stream_id == "mic0"

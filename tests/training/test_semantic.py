@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from edge_ser.corpora import Clip
 from edge_ser.errors import InputError, UsageError
 

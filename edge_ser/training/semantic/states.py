@@ -65,9 +65,7 @@ def encoder_states(
     kept = tuple(range(encoder.n_layers) if layers is None else layers)
     for layer in kept:
         if not 0 <= layer < encoder.n_layers:
-            raise UsageError(
-                f"encoder {name} has layers 0 to {encoder.n_layers - 1}, not {layer}"
-            )
+            raise UsageError(f"encoder {name} has layers 0 to {encoder.n_layers - 1}, not {layer}")
 
     def keep(states: NDArray[Any]) -> NDArray[Any]:
         return states[list(kept)]

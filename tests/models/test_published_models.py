@@ -88,9 +88,7 @@ def test_full_size_is_that_of_the_reconstruction() -> None:
 @pytest.mark.parametrize("feature_encoder", [True, False])
 def test_what_lies_behind_a_clip_does_not_matter(two_way: bool, feature_encoder: bool) -> None:
     torch.manual_seed(0)
-    config = CrossAttentionConfig(
-        **SMALL_CROSS, two_way=two_way, feature_encoder=feature_encoder
-    )
+    config = CrossAttentionConfig(**SMALL_CROSS, two_way=two_way, feature_encoder=feature_encoder)
     model = trained(CrossAttentionModel(config))
     inputs = cross_inputs()
     with torch.no_grad():
