@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from edge_ser.runtime import Recognizer
 
 @pytest.fixture(scope="session")
 def pack_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if made := os.environ.get("EDGE_SER_TEST_PACK"):
+        return Path(made)
     torch = pytest.importorskip("torch", reason="making a pack needs the convert extra")
     pytest.importorskip("onnx", reason="making a pack needs the convert extra")
     from edge_ser.converters.forms import FloatForm
