@@ -104,11 +104,12 @@ class TensorRtFloatForm(FloatForm):
 
 
 class CpuInt8Form:
-    """What ONNX Runtime's CPU kernels like: unsigned activations with the channels of one
-    moment side by side, integer state, no float between convolutions.
+    """What ONNX Runtime's CPU kernels like.
 
-    Weights are symmetric per output channel and use 7 of their 8 bits: kernels of x86
-    processors without VNNI add two products in 16 bits, which 8-bit weights can overflow.
+    Unsigned activations with the channels of one moment side by side, integer state, no float
+    between convolutions. Weights are symmetric per output channel and use 7 of their 8 bits:
+    kernels of x86 processors without VNNI add two products in 16 bits, which 8-bit weights can
+    overflow.
 
     Args:
         ranges: of every activation, by name.
@@ -192,8 +193,10 @@ class CpuInt8Form:
 
 
 class TensorRtInt8Form:
-    """What TensorRT's parser takes for explicit quantization: symmetric signed Q/DQ before
-    every product, weights INT8 per output channel, bias and state in float.
+    """What TensorRT's parser takes for explicit quantization.
+
+    Symmetric signed Q/DQ before every product, weights INT8 per output channel, bias and state
+    in float.
 
     Args:
         ranges: of every activation, by name.
@@ -288,7 +291,7 @@ def unsigned_grid(span: Range) -> Grid:
     """The UINT8 grid over ``span`` that holds zero exactly."""
     low, high = min(span.low, 0.0), max(span.high, 0.0)
     scale = max(high - low, 1e-6) / 255.0
-    return Grid(scale, int(round(-low / scale)))
+    return Grid(scale, round(-low / scale))
 
 
 def signed_grid(span: Range) -> Grid:

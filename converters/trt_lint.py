@@ -145,13 +145,13 @@ class _Linter:
                 "float", node.name, node.op_type,
                 "an activation has one scale per channel; TensorRT fuses one per tensor only",
             )  # fmt: skip
-        if node.op_type == "QuantizeLinear" and node.input[0] in self._constant:
-            if self._array(node.input[0]).size == 1:  # type: ignore[union-attr]
-                yield self._error(
-                    node,
-                    "a scalar constant of an elementwise operation is quantized; quantize Conv, "
-                    "MatMul and Gemm only",
-                )
+        constant = self._array(node.input[0]) if node.op_type == "QuantizeLinear" else None
+        if constant is not None and constant.size == 1:
+            yield self._error(
+                node,
+                "a scalar constant of an elementwise operation is quantized; quantize Conv, "
+                "MatMul and Gemm only",
+            )
 
     def _zero_point(self, node: onnx.NodeProto) -> Iterator[Finding]:
         zero = self._array(node.input[2])
@@ -172,9 +172,7 @@ class _Linter:
                 "quantize to INT8",
             )
 
-    def _dequantized(
-        self, node: onnx.NodeProto, scale: NDArray[np.floating]
-    ) -> Iterator[Finding]:
+    def _dequantized(self, node: onnx.NodeProto, scale: NDArray[np.floating]) -> Iterator[Finding]:
         stored = self._constant.get(node.input[0])
         if stored is None:
             return
@@ -206,9 +204,7 @@ class _Linter:
         if all(quantized) or not any(quantized):
             # Neither operand: float on purpose if it is too narrow for INT8, told by the report.
             if not any(quantized) and self._model_is_quantized() and self._is_wide(node):
-                yield Finding(
-                    "float", node.name, node.op_type, "has no Q/DQ and stays in float"
-                )
+                yield Finding("float", node.name, node.op_type, "has no Q/DQ and stays in float")
             return
         side = "second" if quantized[0] else "first"
         yield Finding(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,11 +42,15 @@ def read_mono(path: Path | str, rate_hz: int) -> Iterator[FloatArray]:
         InputError, MissingExtra: as :func:`load_mono`, some only when the fault is reached.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if path.is_dir():
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if stat.S_ISDIR(status.st_mode):
         raise InputError(f"{path}: is a folder, not an audio file")
-    if path.stat().st_size == 0:
+    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
         raise InputError(f"{path}: the file is empty")
     blocks = _soundfile_blocks(path) if _has_soundfile() else _wave_blocks(path)
     resampler: StreamResampler | None = None
@@ -106,18 +111,23 @@ def _wave_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
                 file.getnchannels(),
                 file.getframerate(),
             )
+            if rate_hz == 0:
+                raise wave.Error("no sample rate is given")
             announced, n_read = file.getnframes(), 0
             while data := file.readframes(rate_hz):
                 whole = len(data) // (width * channels)
                 n_read += whole
                 yield _pcm(data[: whole * width * channels], width).reshape(-1, channels), rate_hz
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (wave.Error, EOFError) as error:
         with path.open("rb") as raw:
             head = raw.read(12)
         if head[:4] in (b"fLaC", b"OggS") or head[:3] == b"ID3" or "unknown format" in str(error):
             raise MissingExtra("soundfile", "audio", f"read {path.name}") from error
         raise InputError(
-            f"{path}: cannot be read as a WAV file ({error}); is it complete?"
+            f"{path}: cannot be read as a WAV file ({str(error) or 'it ends in its header'}); "
+            "is it complete?"
         ) from error
     if n_read < announced:
         raise InputError(
@@ -140,13 +150,14 @@ def _pcm(data: bytes, width: int) -> FloatArray:
 def check_finite(samples: FloatArray, where: str) -> None:
     """Raise ``InputError`` naming the first sample that is NaN or infinite."""
     # A sum is finite only if all its terms are, and costs one pass without a temporary.
-    if np.isfinite(np.sum(samples)):
-        return
+    with np.errstate(over="ignore"):
+        if np.isfinite(np.sum(samples)):
+            return
     bad = ~np.isfinite(samples)
     if bad.any():
-        first = int(np.argwhere(bad)[0][0])
+        first = np.argwhere(bad)[0]
         raise InputError(
-            f"{where}: sample {first} is {samples.reshape(len(samples), -1)[first][0]}, "
+            f"{where}: sample {first[0]} is {samples[tuple(first)]}, "
             f"not a finite number ({int(bad.sum())} such samples); fix the source of this audio"
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import BinaryIO
 
 from edge_ser.errors import InputError
 
-__all__ = ["replace_file", "write_text"]
+__all__ = ["check_writable", "replace_file", "write_text"]
 
 
 @contextmanager
@@ -43,6 +44,21 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
         if isinstance(error, OSError):
             raise InputError(f"cannot write {path}: {error.strerror or error}") from error
         raise
+
+
+def check_writable(path: Path) -> None:
+    """Find out before long work whether its result can be written to ``path``.
+
+    Raises:
+        InputError: it cannot; as :func:`replace_file`.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_text(path: Path, text: str) -> None:

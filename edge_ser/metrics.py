@@ -71,11 +71,15 @@ def score(
         probabilities: ``(n, labels)``, rows sum to 1.
 
     Raises:
-        ValueError: there is nothing to score, or the lengths differ.
+        ValueError: there is nothing to score, the lengths differ, or a value is impossible.
     """
     truth = np.asarray(true, dtype=np.int64)
     if len(truth) == 0 or probabilities.shape != (len(truth), len(labels)):
         raise ValueError(f"cannot score {len(truth)} labels with {probabilities.shape} scores")
+    if truth.min() < 0 or truth.max() >= len(labels):
+        raise ValueError(f"cannot score: a label is not one of 0..{len(labels) - 1}")
+    if not np.isfinite(probabilities).all():
+        raise ValueError("cannot score: a probability is not a finite number")
     predicted = probabilities.argmax(axis=1)
     confusion = np.zeros((len(labels), len(labels)), np.int64)
     np.add.at(confusion, (truth, predicted), 1)

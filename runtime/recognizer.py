@@ -33,6 +33,7 @@ class Recognizer:
         threads: int = 1,
         require_backend: str | None = None,
         allow_fallback: bool = False,
+        node_profile: Path | None = None,
         engine: Path | str | None = None,
     ) -> Recognizer:
         """Open a pack and load its model.
@@ -44,6 +45,8 @@ class Recognizer:
             threads: threads of one step; one is right for models of this size.
             require_backend: fail unless this engine is the one that computes.
             allow_fallback: take ONNX Runtime when ``backend`` cannot be used.
+            node_profile: file name prefix for the engine's own profile of every node, which
+                ``engine.node_events()`` then reads; it slows the engine down.
             engine: file of a built TensorRT engine; None to look in the cache.
 
         Raises:
@@ -58,6 +61,7 @@ class Recognizer:
             precision=precision,
             threads=threads,
             allow_fallback=allow_fallback,
+            node_profile=node_profile,
             engine=None if engine is None else Path(engine),
         )
         if require_backend is not None and loaded.backend != require_backend:

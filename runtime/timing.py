@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Hook", "Hooks", "StageTiming", "StepTiming"]
+__all__ = ["STAGES", "Hook", "Hooks", "StageTiming", "StepTiming"]
 
 log = logging.getLogger(__name__)
+
+STAGES = ("capture", "resample", "gate", "frontend", "infer", "post", "publish")
+"""Names of stages, in the order in which samples pass them."""
+
+_SLOW_SHARE = 0.25  # of the deadline
 
 
 @dataclass(slots=True)
@@ -17,7 +23,7 @@ class StageTiming:
     """One stage of one step.
 
     Attributes:
-        stage: ``frontend``, ``infer`` or ``post``.
+        stage: one of ``STAGES``.
         step: number of the step in its stream, from 0.
         start_ns: monotonic clock (``time.perf_counter_ns``).
         duration_ns: how long it took.
@@ -66,16 +72,22 @@ class Hook(Protocol):
 
 
 class Hooks:
-    """Calls hooks; one that raises is told of once and left out from then on."""
+    """Calls hooks; one that raises is told of once and left out from then on.
+
+    One that holds the stream up for a good part of its deadline is told of once, too.
+    """
 
     def __init__(self, hooks: Sequence[Hook]) -> None:
         self._hooks = list(hooks)
+        self._slow: set[int] = set()
 
     def __bool__(self) -> bool:
         return bool(self._hooks)
 
     def tell(self, stages: Sequence[StageTiming], step: StepTiming) -> None:
         """Tell every hook of a step."""
+        clock = time.perf_counter_ns
+        begin = clock()
         for hook in tuple(self._hooks):
             try:
                 for stage in stages:
@@ -89,3 +101,16 @@ class Hooks:
                     step.stream_id,
                 )
                 self._hooks.remove(hook)
+            end = clock()
+            if end - begin > _SLOW_SHARE * step.deadline_ns and id(hook) not in self._slow:
+                self._slow.add(id(hook))
+                log.warning(
+                    "hook %r took %.1f ms at step %d of stream %s, which has %.0f ms; "
+                    "it should hand its work to another thread",
+                    hook,
+                    (end - begin) / 1e6,
+                    step.step,
+                    step.stream_id,
+                    step.deadline_ns / 1e6,
+                )
+            begin = end

@@ -4,59 +4,117 @@ from __future__ import annotations
 
 import json
 import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
-from edge_ser.files import write_text
+from edge_ser.runtime.board.condition import BoardCondition
+from edge_ser.runtime.hooks.line_file import LineFile
 from edge_ser.runtime.timing import StageTiming, StepTiming
 
 __all__ = ["TraceHook"]
 
+_HEAD = '{"displayTimeUnit":"ms","traceEvents":[\n'
+_TAIL = "\n]}\n"
+
 
 class TraceHook:
-    """Collects timings in the Chrome trace event format (times in microseconds)."""
+    """Streams timings to disk in the Chrome trace event format (times in microseconds).
 
-    def __init__(self) -> None:
-        self._events: list[dict[str, Any]] = []
+    Memory stays small however long the stream is. A full disk is told of once; the trace
+    then ends there and is whole. One hook may watch several streams, each gets a track.
+
+    Args:
+        path: where the trace will stand after :meth:`close`; without it, it is kept among the
+            temporary files until :meth:`write`.
+        max_bytes: size at which the trace ends.
+
+    Raises:
+        InputError: no file can be made there.
+    """
+
+    def __init__(self, path: Path | None = None, *, max_bytes: int = 256 * 2**20) -> None:
         self._pid = os.getpid()
+        self._file = LineFile(path, _HEAD, max_bytes=max_bytes)
+        self._tracks: dict[str, int] = {}
+        self._names: dict[str, str] = {}
+        self._pending: defaultdict[int, list[StageTiming]] = defaultdict(list)
+        self._event({"name": "process_name", "ph": "M", "args": {"name": "edge-ser"}})
 
     def on_stage(self, timing: StageTiming) -> None:
-        """A slice inside the step."""
-        self._slice(timing.stage, "stage", timing.start_ns, timing.duration_ns, timing.step)
+        """Keep a stage until its step names the stream."""
+        self._pending[get_ident()].append(timing)
 
     def on_step(self, timing: StepTiming) -> None:
-        """The slice of the whole step, and a mark when it came too late."""
-        self._slice("step", "step", timing.start_ns, timing.duration_ns, timing.step)
-        if timing.missed:
-            self._events.append(
-                {
-                    "name": "deadline.miss",
-                    "ph": "i",
-                    "s": "t",
-                    "ts": (timing.start_ns + timing.duration_ns) / 1e3,
-                    "pid": self._pid,
-                    "tid": 1,
-                }
+        """The slice of the whole step, those of its stages, and a mark when it was late."""
+        stages = self._pending[get_ident()]
+        track = self._tracks.get(timing.stream_id)
+        if track is None:
+            track = self._track(timing.stream_id)
+        tail = f'"pid":{self._pid},"tid":{track},"args":{{"step":{timing.step}}}}},\n'
+        line = ""
+        for stage in stages:
+            name = self._names.get(stage.stage) or self._name(stage.stage)
+            line += (
+                f'{{"name":{name},"cat":"stage","ph":"X","ts":{stage.start_ns / 1e3:.3f},'
+                f'"dur":{max(stage.duration_ns, 0) / 1e3:.3f},{tail}'
             )
+        line += (
+            f'{{"name":"step","cat":"step","ph":"X","ts":{timing.start_ns / 1e3:.3f},'
+            f'"dur":{max(timing.duration_ns, 0) / 1e3:.3f},{tail}'
+        )
+        if timing.missed:
+            end_us = (timing.start_ns + timing.duration_ns) / 1e3
+            line += f'{{"name":"deadline.miss","ph":"i","s":"t","ts":{end_us:.3f},{tail}'
+        stages.clear()
+        self._file.add(line)
+
+    def counter(self, t_ns: int, name: str, series: Mapping[str, float]) -> None:
+        """A point of a counter track, at ``t_ns`` of ``perf_counter_ns``."""
+        self._event({"name": name, "ph": "C", "ts": t_ns / 1e3, "args": dict(series)})
+
+    def on_board(self, t_ns: int, condition: BoardCondition) -> None:
+        """The board's condition as counter tracks (a sink of ``BoardSampler``)."""
+        for name, series in condition.counters().items():
+            self.counter(t_ns, name, series)
+
+    def merge(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Ready-made events of another profiler, on the same clock in microseconds."""
+        for event in events:
+            self._event(event)
 
     def write(self, path: Path) -> None:
-        """Write what was collected.
+        """Let the trace appear at ``path``; nothing can be added after.
 
         Raises:
             InputError: the file cannot be written.
         """
-        write_text(path, json.dumps({"traceEvents": self._events, "displayTimeUnit": "ms"}))
+        self._file.finish(_TAIL, path, cut=",\n")
 
-    def _slice(self, name: str, category: str, start_ns: int, duration_ns: int, step: int) -> None:
-        self._events.append(
-            {
-                "name": name,
-                "cat": category,
-                "ph": "X",
-                "ts": start_ns / 1e3,
-                "dur": duration_ns / 1e3,
-                "pid": self._pid,
-                "tid": 1,
-                "args": {"step": step},
-            }
-        )
+    def close(self) -> None:
+        """Let the trace appear at the path that was named at the beginning.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        self._file.finish(_TAIL, cut=",\n")
+
+    def discard(self) -> None:
+        """Give the trace up; nothing is left on disk."""
+        self._file.discard()
+
+    def _event(self, event: Mapping[str, Any]) -> None:
+        whole = {"pid": self._pid, "tid": 0, "ts": 0, **event}
+        self._file.add(json.dumps(whole, separators=(",", ":")) + ",\n")
+
+    def _track(self, stream_id: str) -> int:
+        track = self._tracks[stream_id] = len(self._tracks) + 1
+        args = {"name": f"stream {stream_id}"}
+        self._event({"name": "thread_name", "ph": "M", "tid": track, "args": args})
+        return track
+
+    def _name(self, stage: str) -> str:
+        name = self._names[stage] = json.dumps(stage)
+        return name

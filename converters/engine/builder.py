@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_ser.engines.log import explain, make_logger
 from edge_ser.converters.engine.settings import BuildSettings
 from edge_ser.engines import Bindings, TensorRecord
+from edge_ser.engines.log import explain, make_logger
 from edge_ser.errors import BackendError
 from edge_ser.files import replace_file
 
@@ -158,7 +158,7 @@ def _tensors(trt: Any, network: Any) -> tuple[TensorRecord, ...]:
 
 
 def dtype_name(trt: Any, dtype: Any) -> str:
-    """numpy's name of a TensorRT data type."""
+    """Numpy's name of a TensorRT data type."""
     known = {trt.float32: "float32", trt.float16: "float16", trt.int8: "int8", trt.int32: "int32"}
     return known.get(dtype, str(dtype))
 

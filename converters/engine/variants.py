@@ -78,9 +78,7 @@ def variants_for(
         "fp32": Variant("fp32", "fp32"),
     }
     if precision not in known:
-        raise UsageError(
-            f"unknown precision {precision!r}; known are auto, {', '.join(known)}"
-        )
+        raise UsageError(f"unknown precision {precision!r}; known are auto, {', '.join(known)}")
     if precision == "fp32" and turing:
         raise UsageError(
             "Turing GPUs (7.5) have no FP32 matrix products in TensorRT-RTX; use --precision "

@@ -46,9 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
     from edge_ser.corpora import load_corpus
-    from edge_ser.files import write_text
+    from edge_ser.files import check_writable, write_text
     from edge_ser.runtime.evaluate import evaluate
 
+    if options.predictions:
+        check_writable(options.predictions)
     corpus = load_corpus(options.corpus, options.data)
     if options.speakers:
         wanted = {f"{options.corpus}:{name.strip()}" for name in options.speakers.split(",")}

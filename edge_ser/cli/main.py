@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import io
 import logging
 import os
 import sys
@@ -18,8 +20,13 @@ VERBS = {
     "run": "stream audio through a pack and print emotions",
     "bench": "per-step latency of the whole path, samples in to event out",
     "eval": "accuracy of a pack on a corpus",
+    "corpus": "check a corpus folder before training on it",
     "train": "train a model",
+    "distill": "a teacher's knowledge into the streaming student",
     "convert": "checkpoint to INT8 pack: export, calibrate, quantize, check",
+    "mic": "which microphones there are, and whether one hears well",
+    "serve": "the service: WebSocket, events, kiosk page, MQTT, ROS 2",
+    "replay": "recorded features through the model again, bit for bit",
     "build": "build a TensorRT engine of a pack",
     "parity": "compare two backends on the same audio",
     "pack": "what a pack is and whether it is whole",
@@ -28,6 +35,7 @@ VERBS = {
 and ``execute``, imported only when needed, so that ``-h`` works with no extra installed."""
 
 _INTERRUPTED = 130
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # for a terminal that has no bars to draw
     try:
         options = build_parser(arguments).parse_args(arguments)
         logging.basicConfig(
@@ -58,13 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away, as `head` does; that is no error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 0
     except SystemExit as request:  # argparse has already said what was wrong
         return request.code if isinstance(request.code, int) else 2
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
+            _forget_output()
+            print(f"edge-ser: cannot write the output: {error.strerror}", file=sys.stderr)
+            return 2
         print(
             f"edge-ser: {type(error).__name__}: {error} (this is a fault of edge-ser; "
             "--debug shows where)",
@@ -73,16 +87,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _forget_output() -> None:
+    """Let what is still in the buffer of stdout go nowhere, or Python would fail at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """The parser, with the flags of the verb that ``arguments`` name."""
     parser = argparse.ArgumentParser(
-        prog="edge-ser", description="Speech emotion recognition on edge devices."
+        prog="edge-ser",
+        description="Speech emotion recognition on edge devices.",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"edge-ser {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     wanted = next((word for word in arguments if not word.startswith("-")), None)
     for verb, summary in VERBS.items():
-        sub = verbs.add_parser(verb, help=summary, description=summary.capitalize() + ".")
+        sub = verbs.add_parser(
+            verb, help=summary, description=summary.capitalize() + ".", allow_abbrev=False
+        )
         if verb == wanted:
             importlib.import_module(f"edge_ser.cli.{verb}").add_arguments(sub)
             _everywhere(sub)
@@ -90,7 +113,8 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _everywhere(parser: argparse.ArgumentParser) -> None:
-    """``--debug`` behind every verb, also behind the verbs of a verb."""
+    """``--debug`` behind every verb, also behind the verbs of a verb; no flag is guessed."""
+    parser.allow_abbrev = False
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
     for action in parser._actions:  # argparse has no public way to list subparsers
         if isinstance(action, argparse._SubParsersAction):

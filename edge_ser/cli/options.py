@@ -57,6 +57,7 @@ def open_recognizer(options: argparse.Namespace) -> Any:
         threads=options.threads,
         require_backend=options.require_backend,
         allow_fallback=options.allow_fallback,
+        node_profile=getattr(options, "node_profile", None),
         engine=options.engine,
     )
 

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_ser.cli.live_options import add_gate
 from edge_ser.cli.options import add_model, open_recognizer
-from edge_ser.errors import InputError
+from edge_ser.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from edge_ser.events import Event
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="audio file, - (raw s16le mono 16 kHz on stdin), or demo (a bundled sample)",
+        help="audio file, - (raw s16le mono 16 kHz on stdin), demo, mic or mic:NAME",
     )
     add_model(parser)
     parser.add_argument("--jsonl", action="store_true", help="print one event a line as JSON")
@@ -38,13 +39,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trace", type=Path, metavar="FILE", help="write a trace for ui.perfetto.dev"
     )
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="mic: keep features and events (no audio)"
+    )
+    parser.add_argument(
+        "--trace-nodes",
+        action="store_true",
+        help="with --trace: the time of every node of the model as well, which slows it down",
+    )
+    add_gate(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
+    if options.input == "mic" or options.input.startswith("mic:"):
+        from edge_ser.cli.run_mic import run_mic
+
+        return run_mic(options, _show_json if options.jsonl else _show, _show_header)
+    if options.record:
+        raise UsageError("--record keeps what a microphone gave; a file can be run again as it is")
+    from edge_ser.files import check_writable
     from edge_ser.runtime.sources import open_source, paced
     from edge_ser.runtime.trace import TraceHook
 
+    if options.trace:
+        check_writable(options.trace)
+    if options.trace_nodes:
+        if not options.trace:
+            raise UsageError("--trace-nodes adds to a trace; say where with --trace FILE")
+        options.node_profile = options.trace.parent / f".{options.trace.name}.nodes"
     recognizer: Recognizer = open_recognizer(options)
     source = open_source(options.input, recognizer.rate_hz)
     chunks = paced(source.chunks, recognizer.rate_hz) if options.realtime else source.chunks
@@ -66,6 +89,8 @@ def execute(options: argparse.Namespace) -> int:
             show(stream.notice("stream.ended", audio_end_ms=final.audio_end_ms))
     finally:
         if trace is not None:
+            if options.trace_nodes:
+                trace.merge(getattr(recognizer.engine, "node_events", tuple)())
             trace.write(options.trace)
     return 0
 

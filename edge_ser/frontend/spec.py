@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -9,6 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["LogMelSpec", "mel_filterbank"]
+
+# A spec may come from a pack of unknown origin: nothing in it may ask for endless memory.
+_HIGHEST_RATE_HZ = 384_000
+_LONGEST_STEP_S = 10
 
 
 @dataclass(frozen=True)
@@ -33,27 +38,34 @@ class LogMelSpec:
     low_hz: float = 60.0
     high_hz: float = 7600.0
     step_frames: int = 8  # 80 ms
-    floor: float = 1e-4  # added to the levelled mel power before the logarithm, -40 dB
+    floor: float = 1e-7  # added to the levelled mel power before the logarithm, -70 dB
     level_floor: float = 1e-4  # the level never falls below this mel power
     level_decay_db: float = 2.0  # per second
 
     def __post_init__(self) -> None:
-        if not 0 < self.hop <= self.window <= self.n_fft:
+        if not 0 < self.rate_hz <= _HIGHEST_RATE_HZ:
+            raise ValueError(f"need 0 < rate_hz <= {_HIGHEST_RATE_HZ}, got {self.rate_hz}")
+        if not 0 < self.hop <= self.window <= self.n_fft <= self.rate_hz:
             raise ValueError(
-                f"need 0 < hop <= window <= n_fft, got {self.hop}, {self.window}, {self.n_fft}"
+                f"need 0 < hop <= window <= n_fft <= rate_hz, "
+                f"got {self.hop}, {self.window}, {self.n_fft}, {self.rate_hz}"
             )
         if not 0 <= self.low_hz < self.high_hz <= self.rate_hz / 2:
             raise ValueError(
                 f"need 0 <= low_hz < high_hz <= {self.rate_hz / 2:g}, "
                 f"got {self.low_hz:g} and {self.high_hz:g}"
             )
-        if self.n_mels < 1 or self.step_frames < 1:
+        if not 1 <= self.n_mels <= self.n_fft // 2:
+            raise ValueError(f"need 1 <= n_mels <= n_fft / 2, got {self.n_mels}")
+        if not 1 <= self.step_frames * self.hop <= _LONGEST_STEP_S * self.rate_hz:
             raise ValueError(
-                f"need n_mels >= 1 and step_frames >= 1, got {self.n_mels}, {self.step_frames}"
+                f"need step_frames >= 1 and steps of at most {_LONGEST_STEP_S} s, "
+                f"got {self.step_frames} frames of {self.hop} samples"
             )
-        if self.floor <= 0 or self.level_floor <= 0 or self.level_decay_db < 0:
+        positive = 0 < self.floor < math.inf and 0 < self.level_floor < math.inf
+        if not positive or not 0 <= self.level_decay_db < math.inf:
             raise ValueError(
-                f"need floor > 0, level_floor > 0 and level_decay_db >= 0, "
+                f"need floor > 0, level_floor > 0 and level_decay_db >= 0, all finite, "
                 f"got {self.floor}, {self.level_floor}, {self.level_decay_db}"
             )
 
@@ -91,12 +103,21 @@ class LogMelSpec:
         """The spec in ``values``.
 
         Raises:
-            ValueError: a key is unknown or missing, or a value makes no sense.
+            ValueError: a key is unknown or missing, or a value is of the wrong type or makes
+                no sense.
         """
         known = {field.name for field in fields(cls)}
         wrong = sorted(set(values) ^ known)
         if wrong:
             raise ValueError(f"front end spec: key {wrong[0]!r} is unknown or missing")
+        for field in fields(cls):
+            value, whole = values[field.name], isinstance(field.default, int)
+            fits = (int,) if whole else (int, float)
+            if type(value) not in fits:
+                raise ValueError(
+                    f"front end spec: {field.name!r} should be a "
+                    f"{'whole ' if whole else ''}number, is {value!r}"
+                )
         return cls(**values)
 
 
@@ -108,7 +129,7 @@ def mel_filterbank(spec: LogMelSpec) -> NDArray[np.float32]:
         not in hertz, and have unit height.
     """
 
-    def mel(hz: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    def mel(hz: NDArray[np.floating[Any]] | float) -> NDArray[np.float64]:
         return 1127.0 * np.log1p(np.asarray(hz, dtype=np.float64) / 700.0)
 
     edges = np.linspace(mel(spec.low_hz), mel(spec.high_hz), spec.n_mels + 2)

@@ -66,7 +66,7 @@ class CausalConv(nn.Module):
         return F.relu(y)
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight ``(c_out, c_in / groups, kernel)`` and bias ``(c_out,)`` of the one convolution."""
+        """Weight ``(c_out, c_in / groups, kernel)`` and bias ``(c_out,)`` of one convolution."""
         weight, bias = fold_batch_norm(self.conv.weight, self.norm)
         if self.shortcut_norm is not None:
             per_group = weight.shape[1]
@@ -80,7 +80,8 @@ class CausalConv(nn.Module):
 
 def fold_batch_norm(weight: Tensor, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
     """Fold an evaluated batch norm into the bias-free convolution ``weight`` before it."""
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     return weight * scale[:, None, None], norm.bias - norm.running_mean * scale
 
@@ -148,7 +149,7 @@ class GatedMemory(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, channels, tokens)`` to ``(batch, 2 * channels, steps)`` statistics."""
-        batch, channels, tokens = x.shape
+        batch, channels, _ = x.shape
         gate = torch.sigmoid(self.gate(x))
         rows = torch.cat([x * gate, x * x * gate, gate], dim=1)
         rows = rows.view(batch, 2 * channels + 1, -1, self.step_tokens).sum(-1)

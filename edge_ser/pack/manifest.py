@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar, get_type_hints
+from pathlib import PurePosixPath
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from edge_ser.errors import PackError
 from edge_ser.frontend import LogMelSpec
@@ -17,7 +19,10 @@ FORMAT = 1
 """The newest format that this release reads and the one it writes."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_DTYPES = ("float32", "uint8", "int8")
+_NAME = "pack.json"
+_RANGES = {"float32": (-math.inf, math.inf), "uint8": (0, 255), "int8": (-128, 127)}
+_PRECISIONS = ("int8", "fp16", "fp32")
+_LARGEST_STATE = 2**26  # values; a pack of unknown origin must not ask for endless memory
 T = TypeVar("T")
 
 
@@ -40,8 +45,14 @@ class StateSpec:
     before: float
 
     def __post_init__(self) -> None:
-        if self.dtype not in _DTYPES:
-            raise ValueError(f"state {self.input}: dtype {self.dtype!r} is none of {_DTYPES}")
+        if self.dtype not in _RANGES:
+            raise ValueError(f"state {self.input}: dtype {self.dtype!r} is none of {set(_RANGES)}")
+        sizes = self.shape
+        if not sizes or min(sizes) < 1 or math.prod(sizes) > _LARGEST_STATE:
+            raise ValueError(f"state {self.input}: shape {sizes} is impossible")
+        low, high = _RANGES[self.dtype]
+        if not (math.isfinite(self.before) and low <= self.before <= high):
+            raise ValueError(f"state {self.input}: {self.dtype} cannot hold {self.before}")
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,15 @@ class Target:
     backends: tuple[str, ...]
     precision: str
     states: tuple[StateSpec, ...]
+
+    def __post_init__(self) -> None:
+        if not self.backends:
+            raise ValueError(f"target {self.file!r} names no backend")
+        if self.precision not in _PRECISIONS:
+            raise ValueError(f"precision {self.precision!r} is none of {', '.join(_PRECISIONS)}")
+        names = [name for state in self.states for name in (state.input, state.output)]
+        if len(set(names)) != len(names):
+            raise ValueError(f"target {self.file!r}: the name of a state stands twice")
 
 
 @dataclass(frozen=True)
@@ -78,7 +98,7 @@ class Calibration:
     source: str = "none"
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0 or not 0 <= self.abstain_below <= 1:
+        if not 0 < self.temperature < math.inf or not 0 <= self.abstain_below <= 1:
             raise ValueError(
                 f"temperature {self.temperature} or threshold {self.abstain_below} is out of range"
             )
@@ -131,6 +151,9 @@ class Manifest:
             raise ValueError(f"id {self.id!r} is not made of a-z, 0-9, '.', '_' and '-'")
         if not self.targets:
             raise ValueError("no model file is named under 'targets'")
+        for name in self.files:
+            if not _is_inside(name):
+                raise ValueError(f"{name!r} under 'files' is not a name inside a pack")
 
     @property
     def name(self) -> str:
@@ -150,56 +173,85 @@ class Manifest:
             PackError: the format is newer than this release, or something is missing,
                 unknown or of the wrong type; the message names ``where`` and what.
         """
-        if not isinstance(values, dict) or not isinstance(values.get("format"), int):
+        if not isinstance(values, dict) or type(values.get("format")) is not int:
             raise PackError(f"{where} is not a pack description: 'format' is missing")
+        if values["format"] < 1:
+            raise PackError(f"{where} is not a pack description: 'format' is {values['format']}")
         if values["format"] > FORMAT:
             raise PackError(
                 f"{where} has format {values['format']}, this edge-ser reads up to {FORMAT}; "
                 "update edge-ser or convert the pack again"
             )
         try:
-            converted = dict(values)
-            converted["labels"] = tuple(values["labels"])
-            converted["frontend"] = LogMelSpec.from_dict(values["frontend"])
-            converted["calibration"] = _build(Calibration, values["calibration"])
-            converted["targets"] = {
-                name: _build(
-                    Target,
-                    {
-                        **target,
-                        "backends": tuple(target["backends"]),
-                        "states": tuple(
-                            _build(
-                                StateSpec,
-                                {**state, "shape": tuple(state["shape"])},
-                            )
-                            for state in target["states"]
-                        ),
+            manifest = _build(
+                cls,
+                {
+                    **values,
+                    "frontend": LogMelSpec.from_dict(values["frontend"]),
+                    "calibration": _build(Calibration, values["calibration"]),
+                    "targets": {
+                        name: _build(
+                            Target,
+                            {**it, "states": [_build(StateSpec, state) for state in it["states"]]},
+                        )
+                        for name, it in values["targets"].items()
                     },
-                )
-                for name, target in values["targets"].items()
-            }
-            converted["files"] = {
-                name: _build(FileRecord, record) for name, record in values["files"].items()
-            }
-            return _build(cls, converted)
+                    "files": {
+                        name: _build(FileRecord, record) for name, record in values["files"].items()
+                    },
+                },
+            )
         except KeyError as error:
             raise PackError(f"{where}: {error.args[0]!r} is missing") from error
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise PackError(f"{where}: {error}") from error
+        for target in manifest.targets.values():
+            if target.file not in manifest.files:
+                raise PackError(f"{where}: target file {target.file!r} is not listed in 'files'")
+        return manifest
 
 
 def _build(kind: type[T], values: dict[str, Any]) -> T:
-    """``kind(**values)`` with every key known and every plain value of the right type."""
+    """``kind(**values)`` with every key known and every value of the right type."""
     known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known)
     if unknown:
         raise ValueError(f"unknown key {unknown[0]!r}")
     hints = get_type_hints(kind)
     for key, value in values.items():
-        expected = hints[key]
-        if expected is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            continue
-        if expected in (str, int, bool, float) and type(value) is not expected:
-            raise ValueError(f"{key!r} should be {expected.__name__}, is {value!r}")
-    return kind(**values)
+        if not _fits(value, hints[key]):
+            expected = getattr(hints[key], "__name__", hints[key])
+            raise ValueError(f"{key!r} should be {expected}, is {value!r:.60}")
+    return kind(
+        **{key: tuple(value) if type(value) is list else value for key, value in values.items()}
+    )
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether the JSON value ``value`` is what the type hint of a field says."""
+    if hint is Any:
+        return True
+    if hint is float:
+        return type(value) in (int, float)
+    if get_origin(hint) is tuple:
+        return type(value) is list and all(_fits(item, get_args(hint)[0]) for item in value)
+    if get_origin(hint) is Mapping:
+        return type(value) is dict and all(
+            _fits(item, get_args(hint)[1]) for item in value.values()
+        )
+    if get_args(hint):  # a union
+        return any(_fits(value, option) for option in get_args(hint))
+    return type(value) is hint
+
+
+def _is_inside(name: str) -> bool:
+    """Whether ``name`` is a plain relative path of a file of the pack."""
+    path = PurePosixPath(name)
+    return (
+        name not in ("", ".", _NAME)
+        and path.as_posix() == name
+        and name.isprintable()
+        and "\\" not in name
+        and not path.is_absolute()
+        and ".." not in path.parts
+    )

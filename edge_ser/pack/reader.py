@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,9 +63,6 @@ class Pack:
         Raises:
             PackError: naming the first file that is missing, broken or not listed.
         """
-        for target in self.manifest.targets.values():
-            if target.file not in self.manifest.files:
-                raise PackError(f"{self.path}: target file {target.file!r} is not listed")
         for name in self.manifest.files:
             self.read(name)
         extra = sorted(self._names() - set(self.manifest.files) - {MANIFEST})
@@ -87,7 +85,8 @@ class Pack:
         return {
             path.relative_to(self.path).as_posix()
             for path in self.path.rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts
+            # A link to a folder is not searched, so it has to be noticed itself.
+            if (path.is_symlink() or not path.is_dir()) and "__pycache__" not in path.parts
         }
 
 
@@ -112,9 +111,10 @@ def open_pack(where: Path | str | None = None) -> Pack:
             raise PackError("this installation has no bundled pack; name one with --pack")
         return _open_folder(bundled[0])
     path = Path(where)
-    if path.is_dir():
+    # os.path answers False where pathlib raises, for a name that no file system takes.
+    if os.path.isdir(path):
         return _open_folder(path)
-    if path.is_file():
+    if os.path.isfile(path):
         return _open_tar(path)
     for folder in bundled_packs():
         if folder.name == str(where):
@@ -150,8 +150,11 @@ def _open_tar(path: Path) -> Pack:
                 content = file.read()
                 if len(content) != member.size:
                     raise PackError(f"{path} is truncated in {member.name!r}; copy it again")
+                if name.as_posix() in members:
+                    raise PackError(f"{path}: {member.name!r} stands twice in it")
                 members[name.as_posix()] = content
-    except (tarfile.TarError, OSError) as error:
+    # A damaged header can also show as a number or a text that makes no sense.
+    except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
         raise PackError(f"{path} cannot be read as a pack .tar ({error})") from error
     if MANIFEST not in members:
         raise PackError(f"{path} is no pack: it has no {MANIFEST}")

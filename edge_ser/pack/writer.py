@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import io
 import json
@@ -20,6 +21,8 @@ from edge_ser.pack.reader import MANIFEST
 
 __all__ = ["write_pack"]
 
+_HERE, _SWAP = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+
 
 def write_pack(manifest: Manifest, files: Mapping[str, bytes], out: Path) -> Manifest:
     """Write ``files`` and their description to the folder ``out``, or the file ``out.tar``.
@@ -32,6 +35,7 @@ def write_pack(manifest: Manifest, files: Mapping[str, bytes], out: Path) -> Man
 
     Raises:
         InputError: ``out`` cannot be written, or is something else than a pack.
+        ValueError: a file has a name that leads out of the pack.
     """
     records = {
         name: FileRecord(len(content), hashlib.sha256(content).hexdigest())
@@ -48,6 +52,8 @@ def write_pack(manifest: Manifest, files: Mapping[str, bytes], out: Path) -> Man
 
 
 def _write_tar(files: Mapping[str, bytes], out: Path) -> None:
+    if out.is_file() and not _is_pack_tar(out):
+        raise InputError(f"{out} is there already and is no pack; choose another --out")
     with replace_file(out) as file, tarfile.open(fileobj=file, mode="w") as archive:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
@@ -55,9 +61,18 @@ def _write_tar(files: Mapping[str, bytes], out: Path) -> None:
             archive.addfile(info, io.BytesIO(content))
 
 
+def _is_pack_tar(path: Path) -> bool:
+    try:
+        with tarfile.open(path, "r:") as archive:
+            return MANIFEST in archive.getnames()
+    except (tarfile.TarError, OSError, ValueError):
+        return False
+
+
 def _write_folder(files: Mapping[str, bytes], out: Path) -> None:
     if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is there already and is no pack; choose another --out")
+    out = out.resolve()  # a link to a pack stays a link
     temporary: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -70,16 +85,41 @@ def _write_folder(files: Mapping[str, bytes], out: Path) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        if out.exists():
-            # A folder cannot be swapped in one call: the old one steps aside first.
-            old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.old."))
-            os.replace(out, old / out.name)
-            os.replace(temporary, out)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, out)
+        if not out.exists() or not _exchange(temporary, out):
+            _move_over(temporary, out)
     except OSError as error:
         raise InputError(f"cannot write the pack {out}: {error.strerror or error}") from error
     finally:
         if temporary is not None and temporary.exists():
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(new: Path, old: Path) -> bool:
+    """Let two folders change places in one call, so that a kill finds one of them whole.
+
+    Returns:
+        False where the system has no such call (it is Linux's ``renameat2``).
+    """
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    status: int = rename(_HERE, os.fsencode(new), _HERE, os.fsencode(old), _SWAP)
+    return status == 0
+
+
+def _move_over(new: Path, out: Path) -> None:
+    """Move ``new`` to ``out``; what was there steps aside first and comes back on failure."""
+    if not out.exists():
+        os.replace(new, out)
+        return
+    aside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.old."))
+    try:
+        os.replace(out, aside / "pack")
+        try:
+            os.replace(new, out)
+        except BaseException:
+            os.replace(aside / "pack", out)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -48,6 +48,7 @@ class ClipBatches:
 
     Args:
         n_masks: masked bands of mel and of time each (SpecAugment, Park et al. 2019).
+        clean_share: how often the unchanged clip is drawn instead of an augmented copy.
     """
 
     def __init__(
@@ -60,10 +61,11 @@ class ClipBatches:
         step_frames: int,
         batch_size: int,
         n_masks: int = 2,
+        clean_share: float = 0.4,
     ) -> None:
         self.bank, self.clips, self.labels = bank, tuple(clips), labels
         self.frames, self.step_frames = frames, step_frames
-        self.batch_size, self.n_masks = batch_size, n_masks
+        self.batch_size, self.n_masks, self.clean_share = batch_size, n_masks, clean_share
         counts: dict[tuple[str, str], int] = {}
         for clip in clips:
             counts[clip.corpus, clip.label] = counts.get((clip.corpus, clip.label), 0) + 1
@@ -104,7 +106,8 @@ class ClipBatches:
         target = np.zeros((len(clips), len(self.labels)), np.float32)
         for row, clip in enumerate(clips):
             copies = self.bank.features[clip]
-            copy = int(rng.integers(len(copies)))
+            clean = len(copies) == 1 or rng.random() < self.clean_share
+            copy = 0 if clean else int(rng.integers(1, len(copies)))
             onset, end = self._spans[clip][copy]
             left = max(0, onset - _MARGIN_FRAMES)
             feature = copies[copy][:, left : end + _MARGIN_FRAMES]

@@ -55,8 +55,11 @@ class Distiller(nn.Module):
     def forward(
         self, mel: Tensor, context: int | None = None
     ) -> tuple[StudentOutput, list[Tensor], Tensor | None]:
-        """Student output, guessed states ``(batch, width, tokens)`` per depth, guessed summary
-        ``(batch, size, steps)``.
+        """Student output and what its heads guess.
+
+        Returns:
+            The output, states ``(batch, width, tokens)`` per depth, and the summary ``(batch,
+            size, steps)``.
         """
         output = self.student(mel, context)
         states = [

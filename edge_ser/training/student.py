@@ -16,7 +16,7 @@ from edge_ser.metrics import score
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import Batch, padded_clips
 
-__all__ = ["StudentLoss", "final_logits", "mel_statistics", "mean_uar"]
+__all__ = ["StudentLoss", "final_logits", "mean_uar", "mel_statistics"]
 
 _CLIPS_AT_ONCE = 64
 
@@ -35,7 +35,7 @@ class StudentLoss:
 
     ramp_steps: int = 20
     smoothing: float = 0.1
-    mixup: float = 0.2
+    mixup: float = 0.0
     contexts: tuple[int, ...] = (16, 32, 64, 64)
 
     def __call__(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Tensor:

@@ -24,6 +24,7 @@ def load_engine(
     precision: str = "auto",
     threads: int = 1,
     allow_fallback: bool = False,
+    node_profile: Path | None = None,
     engine: Path | None = None,
 ) -> Engine:
     """Load the model of ``pack`` for ``backend``.
@@ -33,6 +34,7 @@ def load_engine(
         precision: ``int8``, ``fp16``, ``fp32``, or ``auto`` for the pack's first choice.
         threads: threads of one step.
         allow_fallback: take ONNX Runtime, with a warning, when ``backend`` fails.
+        node_profile: file name prefix of the engine's own profile, None for none.
         engine: file of a built TensorRT engine; None to look in the cache.
 
     Raises:
@@ -53,18 +55,18 @@ def load_engine(
             from edge_ser.runtime.backends.trt import TrtEngine
 
             return TrtEngine.load(pack, chosen, precision, engine)
-        return _load(pack, precision, threads)
+        return _load(pack, precision, threads, node_profile)
     except (BackendError, MissingExtra) as error:
         if not allow_fallback or chosen == "onnxruntime":
             raise
         log.warning("%s; falling back to onnxruntime", error)
-        return _load(pack, "auto", threads)
+        return _load(pack, "auto", threads, node_profile)
 
 
-def _load(pack: Pack, precision: str, threads: int) -> Engine:
+def _load(pack: Pack, precision: str, threads: int, node_profile: Path | None) -> Engine:
     from edge_ser.runtime.backends.ort import OrtEngine
 
-    return OrtEngine(pack, _target(pack, "onnxruntime", precision), threads)
+    return OrtEngine(pack, _target(pack, "onnxruntime", precision), threads, node_profile)
 
 
 def _target(pack: Pack, backend: str, precision: str) -> Target:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,13 +29,15 @@ class OrtEngine:
 
     backend = "onnxruntime"
 
-    def __init__(self, pack: Pack, target: Target, threads: int) -> None:
+    def __init__(
+        self, pack: Pack, target: Target, threads: int, node_profile: Path | None = None
+    ) -> None:
         content = pack.read(target.file)
         try:
             import onnxruntime as ort
         except ImportError as error:
             raise BackendError(
-                f"onnxruntime cannot be imported ({error}); install it with: pip install onnxruntime"
+                f"onnxruntime cannot be imported ({error}); pip install onnxruntime"
             ) from error
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -41,6 +46,12 @@ class OrtEngine:
         options.log_severity_level = 3
         # Idle threads must sleep between steps: a board has other work to do.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if node_profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(node_profile)
+        self._profiled = node_profile is not None
+        # The profile counts from a wall clock; ours is perf_counter.
+        self._wall_ahead_ns = time.time_ns() - time.perf_counter_ns()
         try:
             self._session: Any = ort.InferenceSession(
                 content, options, providers=["CPUExecutionProvider"]
@@ -60,6 +71,24 @@ class OrtEngine:
     def stream(self) -> EngineStream:
         """Buffers and state of a new stream."""
         return _OrtStream(self._session, self._target, self._mel_shape, self._n_labels)
+
+    def node_events(self) -> Iterator[dict[str, Any]]:
+        """What every node took, as trace events; profiling ends with it.
+
+        Empty unless the engine was loaded with ``node_profile``.
+        """
+        if not self._profiled:
+            return
+        self._profiled = False
+        from edge_ser.runtime.hooks.node_profile import node_events
+
+        start_ns = self._session.get_profiling_start_time_ns() - self._wall_ahead_ns
+        profile = Path(self._session.end_profiling())
+        try:
+            text = profile.read_text()
+        finally:
+            profile.unlink(missing_ok=True)
+        yield from node_events(text, start_ns)
 
     def _check_contract(self, pack: Pack) -> None:
         """The model must be what the manifest says before anything is bound to it."""

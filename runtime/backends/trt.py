@@ -86,9 +86,7 @@ class TrtEngine:
         content = check_engine(engine, backend, bindings.version, host, pack)
         sidecar = read_sidecar(engine)
         if precision not in ("auto", sidecar.precision):
-            raise BackendError(
-                f"engine {engine} is {sidecar.precision}, {precision} was asked for"
-            )
+            raise BackendError(f"engine {engine} is {sidecar.precision}, {precision} was asked for")
         logger = make_logger(bindings.trt, log.error)
         device = CudaDevice()
         with device.current():

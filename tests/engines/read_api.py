@@ -61,7 +61,9 @@ def load_wheel(wheel: Path, folder: Path) -> ModuleType:
 
 
 def _output(*command: object) -> str:
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=True
+    ).stdout
 
 
 def main() -> None:

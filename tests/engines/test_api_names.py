@@ -111,7 +111,7 @@ def tensorrt_part(path: str) -> str:
     tree = ast.parse((ROOT / path).read_text())
 
     class Own(ast.NodeTransformer):
-        def visit_Attribute(self, node: ast.Attribute) -> ast.AST:  # noqa: N802
+        def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
             self.generic_visit(node)
             if node.attr in OWN.get(owner_of(node.value) or "", ()):
                 return ast.Name("own", ast.Load())

@@ -116,9 +116,7 @@ def test_any_thread_may_own_a_stream(engine: TrtEngine) -> None:
     assert all(np.array_equal(item, expected) for item in found)
 
 
-def test_another_context_of_the_thread_is_put_back(
-    engine: TrtEngine, gpu: cuda_double.Gpu
-) -> None:
+def test_another_context_of_the_thread_is_put_back(engine: TrtEngine, gpu: cuda_double.Gpu) -> None:
     stream = engine.stream()
     gpu.stack.append(7)  # another library's
     stream.step()

@@ -1,0 +1,115 @@
+"""What a start costs, measured in processes that have just begun."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import edge_ser
+from edge_ser.errors import EdgeSerError
+
+__all__ = ["FreshProcesses", "fresh_processes"]
+
+# Runs in the new process. It is text and not a module of this package, whose import would
+# already have done half of what is to be measured.
+_CHILD = """
+import json, sys, time
+begin = time.perf_counter_ns()
+import edge_ser.runtime
+imported = time.perf_counter_ns() - begin
+import numpy
+options = json.loads(sys.argv[1])
+seconds = options.pop("seconds")
+recognizer = edge_ser.runtime.Recognizer.open(options.pop("pack"), **options)
+noise = numpy.random.default_rng(0).integers(-3000, 3000, recognizer.rate_hz).astype("int16")
+step = recognizer.manifest.frontend.step_samples
+with recognizer.stream() as stream:
+    stream.push(noise[:step])[0].to_json()
+    first_event = time.perf_counter_ns()
+    for _ in range(seconds):
+        stream.push(noise)
+from edge_ser.runtime.bench.machine import resident_mb
+print(json.dumps([imported, first_event, resident_mb()]))
+"""
+
+
+@dataclass(frozen=True)
+class FreshProcesses:
+    """Medians over several fresh processes, and every single value.
+
+    Attributes:
+        import_ms: of ``import edge_ser.runtime``.
+        cold_start_ms: from the start of the process to the first event.
+        rss_mb: resident memory after some seconds of streaming, None if not known here.
+    """
+
+    import_ms: tuple[float, ...]
+    cold_start_ms: tuple[float, ...]
+    rss_mb: tuple[float, ...] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: every value."""
+        return {
+            "processes": len(self.import_ms),
+            "import_ms": list(self.import_ms),
+            "cold_start_ms": list(self.cold_start_ms),
+            "rss_mb": None if self.rss_mb is None else list(self.rss_mb),
+        }
+
+    def medians(self) -> dict[str, float | None]:
+        """JSON-ready: the median of each."""
+        return {
+            "import_ms": statistics.median(self.import_ms),
+            "cold_start_ms": statistics.median(self.cold_start_ms),
+            "rss_mb": None if self.rss_mb is None else statistics.median(self.rss_mb),
+        }
+
+
+def fresh_processes(
+    pack: Path | str | None, *, processes: int = 3, seconds: int = 10, **options: Any
+) -> FreshProcesses:
+    """Start ``processes`` processes one after the other and let each stream for itself.
+
+    Args:
+        pack: as ``Recognizer.open`` takes it.
+        processes: how many.
+        seconds: of audio that each streams before its memory is looked at.
+        options: further arguments of ``Recognizer.open``.
+
+    Raises:
+        EdgeSerError: a process failed; the message has its last words.
+    """
+    # A checkout is importable only from its own folder, so the child is told where we are.
+    here = str(Path(edge_ser.__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
+    where = str(Path(pack).resolve()) if pack is not None and Path(pack).exists() else pack
+    request = json.dumps({"pack": where, "seconds": seconds, **options})
+    rows = []
+    for _ in range(processes):
+        begin = time.perf_counter_ns()
+        # perf_counter is one clock for all processes, so the child's readings compare to ours.
+        done = subprocess.run(
+            [sys.executable, "-c", _CHILD, request],
+            env=os.environ | {"PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            words = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            raise EdgeSerError(f"a fresh process could not stream: {words[-1]}")
+        imported_ns, first_event_ns, rss_mb = json.loads(done.stdout)
+        rows.append((imported_ns / 1e6, (first_event_ns - begin) / 1e6, rss_mb))
+    memory = tuple(row[2] for row in rows)
+    return FreshProcesses(
+        tuple(round(row[0], 3) for row in rows),
+        tuple(round(row[1], 3) for row in rows),
+        None if None in memory else memory,
+    )

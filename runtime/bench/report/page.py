@@ -1,0 +1,239 @@
+"""The page around the figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from edge_ser.files import write_text
+from edge_ser.runtime.bench.report.figures import (
+    distribution,
+    stage_bars,
+    streams_curve,
+    timeline,
+)
+from edge_ser.runtime.bench.run import BenchRun, too_slow
+
+__all__ = ["render_page", "write_report"]
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff;
+  max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; line-height: 1.25; margin: 0; }
+h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem; }
+p { margin: .4rem 0; }
+.tiles { display: flex; flex-wrap: wrap; gap: .6rem; padding: 0; margin: 1.2rem 0;
+  list-style: none; }
+.tiles li { flex: 1 1 9rem; border: 1px solid #bbb; border-radius: 6px; padding: .5rem .8rem; }
+.tiles strong { display: block; font-size: 1.5rem; }
+.tiles span { font-size: .88rem; color: #444; }
+.warning { border-left: 5px solid #a33; padding: .2rem .8rem; }
+figure { margin: 0; } svg { width: 100%; height: auto; display: block; }
+figcaption { font-size: .9rem; color: #333; }
+table { border-collapse: collapse; margin: .6rem 0; font-size: .92rem; }
+caption { text-align: left; color: #333; }
+th, td { text-align: right; padding: .15rem .9rem .15rem 0; border-bottom: 1px solid #ddd;
+  vertical-align: top; }
+th:first-child, td:first-child, table.facts td { text-align: left; }
+td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.bar { fill: #2b6cb0; } .pale { fill: #b9d3ec; } .dot { fill: #b1480e; }
+.hollow { fill: #fff; stroke: #b1480e; stroke-width: 2; }
+.line { fill: none; stroke: #17406d; stroke-width: 1.6; }
+.axis { stroke: #333; } .grid { stroke: #e4e4e4; } .mark { stroke: #b1480e; stroke-width: 1.3; }
+.limit { stroke: #b1480e; stroke-width: 1.5; stroke-dasharray: 6 4; }
+.tick { font-size: 12px; fill: #333; } .label { font-size: 12px; fill: #111; }
+.title { font-size: 12.5px; fill: #111; }
+details pre { font-size: .78rem; overflow-x: auto; white-space: pre-wrap; }
+@media print { body { margin: 0; max-width: none; font-size: 10.5pt; }
+  section, figure, table { break-inside: avoid; } details { display: none; }
+  .bar, .pale, .dot { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
+"""
+
+
+def write_report(run: BenchRun, path: Path) -> None:
+    """Write the page of ``run`` to ``path``.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    write_text(path, render_page(run))
+
+
+def render_page(run: BenchRun) -> str:
+    """The page of ``run`` as HTML that loads nothing from anywhere."""
+    d = run.document
+    name = escape(d["pack"])
+    sections = [
+        _section(
+            "Distribution",
+            _figure(distribution(run.times, d["latency_ms"]), "Step times, first sample to event."),
+            _percentile_table(d),
+        ),
+        _section(
+            "Timeline",
+            _figure(timeline(run.times), "Line: median; pale: longest step of each interval."),
+        ),
+        _section(
+            "Stages",
+            _figure(
+                stage_bars(d["stages"]),
+                "Bar: median; dot: 99th percentile. publish is writing the event as JSON, after "
+                "the step.",
+            ),
+            _table(
+                "Time by stage, ms",
+                ("stage", "p50", "p99"),
+                ((key, f"{v['p50']:.4f}", f"{v['p99']:.4f}") for key, v in d["stages"].items()),
+            ),
+        ),
+        _streams(d),
+        _section("Start and memory", _start_table(d)),
+        _section("Machine", _machine_table(d)),
+        _section("How it was measured", _method(d)),
+    ]
+    document = json.dumps(d, indent=1, ensure_ascii=False)
+    slow = too_slow(d)
+    warning = f'<p class="warning">{escape(slow)}</p>' if slow else ""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{name}: latency</title><style>{_STYLE}</style></head><body><main>"
+        f"<h1>Latency of {name}</h1>"
+        f"<p>{escape(d['precision'])} on {escape(d['backend'])}, "
+        f"{'1 thread' if d['threads'] == 1 else str(d['threads']) + ' threads'}, "
+        f"steps of {d['step_ms']:g} ms, {escape(_place(d))}.</p>{warning}"
+        f"{_tiles(d)}{''.join(sections)}"
+        f"<details><summary>All numbers as JSON</summary><pre>{escape(document)}</pre></details>"
+        "</main></body></html>\n"
+    )
+
+
+def _tiles(d: dict[str, Any]) -> str:
+    tiles = [
+        (f"{d['latency_ms']['p90']:.3g} ms", "p90 of a step (single stream)"),
+        (f"{100 * d['real_time_factor']:.2g} %", "of one core for one live stream"),
+        (str(d["deadline_misses"]), f"of {d['steps']} deadlines missed"),
+    ]
+    if "multi_stream" in d:
+        tiles.append((str(d["multi_stream"]["streams"]), "live streams on one core"))
+    if "offline" in d:
+        tiles.append((f"{d['offline']['hours_per_minute']:.3g} h", "of recordings a minute"))
+    if d["cold_start_ms"] is not None:
+        tiles.append((f"{d['cold_start_ms']:.0f} ms", "from process start to first event"))
+    items = (f"<li><strong>{escape(a)}</strong><span>{escape(b)}</span></li>" for a, b in tiles)
+    return f'<ul class="tiles">{"".join(items)}</ul>'
+
+
+def _streams(d: dict[str, Any]) -> str:
+    if "multi_stream" not in d:
+        return ""
+    many = d["multi_stream"]
+    rows = (
+        (
+            str(t["streams"]),
+            f"{t['tick_ms']['p50']:.2f}",
+            f"{t['tick_ms']['p99']:.2f}",
+            "yes" if t["held"] else "no",
+        )
+        for t in many["trials"]
+    )
+    return _section(
+        "Streams per core",
+        _figure(
+            streams_curve(many, d["step_ms"]),
+            "Every stream's samples arrive at the same moment, the worst case. Full dots held the "
+            "deadline in 99 of 100 ticks.",
+        ),
+        _table("Ticks by number of streams, ms", ("streams", "p50", "p99", "in time"), rows),
+    )
+
+
+def _percentile_table(d: dict[str, Any]) -> str:
+    rows = [("step", *(f"{d['latency_ms'][key]:.4f}" for key in d["latency_ms"]))]
+    if "age_ms" in d:
+        rows.append(("age of the event", *(f"{d['age_ms'][key]:.4f}" for key in d["latency_ms"])))
+    return _table("Milliseconds", ("", "p50", "p90", "p99", "p99.9", "max"), rows)
+
+
+def _start_table(d: dict[str, Any]) -> str:
+    rows = []
+    if d["cold_start_ms"] is not None:
+        rows += [
+            ("first event after process start", f"{d['cold_start_ms']:.0f} ms"),
+            ("import edge_ser.runtime", f"{d['import_ms']:.0f} ms"),
+        ]
+    if d["rss_mb"] is not None:
+        rows.append(("resident memory while streaming", f"{d['rss_mb']:.1f} MB"))
+    fresh = d["fresh_processes"]
+    note = f"Medians of {fresh['processes']} fresh processes" if fresh else "This process"
+    return _table(note, (), rows, "facts")
+
+
+def _machine_table(d: dict[str, Any]) -> str:
+    rows = [(key.replace("_", " "), _words(value)) for key, value in d["machine"].items()]
+    for when, condition in d["board"].items():
+        rows += [
+            (f"{key.replace('_', ' ')} {when}", _words(value))
+            for key, value in condition.items()
+            if key not in ("source", "memory_total_mb")
+        ]
+    return _table("What it ran on; what the board did not tell is not listed", (), rows, "facts")
+
+
+def _method(d: dict[str, Any]) -> str:
+    audio = d["audio"]
+    feed = "as slowly as a microphone" if d["paced"] else "as fast as possible"
+    text = (
+        f"<p>{audio['seconds']:g} s of {escape(audio['file'])} (SHA-256 of its samples "
+        f"{audio['sha256'][:16]}…), fed {feed} in chunks of one step, after {d['warmup_steps']} "
+        f"steps of warm-up; seed {d['seed']}; edge-ser {escape(d['version'])}. A step lasts from "
+        "its samples being handed over to its event being there. Percentiles are durations that "
+        "were measured, none is interpolated.</p>"
+    )
+    if d["short_run"]:
+        text += (
+            "<p>A short run: MLPerf's LoadGen asks for ten minutes before a number is quoted.</p>"
+        )
+    return text
+
+
+def _place(d: dict[str, Any]) -> str:
+    machine = d["machine"]
+    return str(machine.get("board") or machine.get("cpu") or machine["arch"])
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {number:g}" for key, number in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
+
+
+def _section(title: str, *parts: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
+
+
+def _figure(svg: str, caption: str) -> str:
+    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _table(
+    caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "numbers"
+) -> str:
+    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    first = f"<thead><tr>{top}</tr></thead>" if head else ""
+    return (
+        f'<table class="{kind}"><caption>{escape(caption)}</caption>{first}'
+        f"<tbody>{body}</tbody></table>"
+    )

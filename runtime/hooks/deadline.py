@@ -1,0 +1,83 @@
+"""Say which stage made a step come too late."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from edge_ser.events import Event
+from edge_ser.runtime.stream import Stream
+from edge_ser.runtime.timing import StageTiming, StepTiming
+
+__all__ = ["DeadlineWatcher"]
+
+_KEEP = 0.98  # of the usual duration per step, a memory of about 50 steps
+_MOST_WAITING = 1000
+
+
+class DeadlineWatcher:
+    """Makes a ``deadline.miss`` event of every step that took longer than its audio.
+
+    The guilty stage is the one that took most beyond its usual time, a running mean over the
+    steps that were in time. One watcher watches one stream::
+
+        watcher = DeadlineWatcher()
+        with recognizer.stream(hooks=[watcher]) as stream:
+            for event in [*stream.push(pcm), *watcher.events(stream)]:
+                ...
+    """
+
+    def __init__(self) -> None:
+        self._usual_ns: dict[str, float] = {}
+        self._stages: list[StageTiming] = []
+        self._waiting: deque[dict[str, Any]] = deque(maxlen=_MOST_WAITING)
+        self.misses = 0
+
+    def on_stage(self, timing: StageTiming) -> None:
+        """Keep a stage until its step is known to be in time or late."""
+        self._stages.append(timing)
+
+    def on_step(self, timing: StepTiming) -> None:
+        """Learn from a step that was in time, note one that was late."""
+        if timing.missed:
+            self._note(timing)
+        else:
+            usual = self._usual_ns
+            for stage in self._stages:
+                duration_ns = max(stage.duration_ns, 0)
+                before = usual.get(stage.stage, duration_ns)
+                usual[stage.stage] = _KEEP * before + (1 - _KEEP) * duration_ns
+        self._stages.clear()
+
+    def events(self, stream: Stream) -> list[Event]:
+        """The events of the late steps since the last call, oldest first.
+
+        At most a thousand wait; when nobody asks, older ones are forgotten, and counted
+        nevertheless in ``misses``.
+        """
+        if not self._waiting:
+            return []
+        events = [stream.notice("deadline.miss", **detail) for detail in self._waiting]
+        self._waiting.clear()
+        return events
+
+    def _note(self, timing: StepTiming) -> None:
+        self.misses += 1
+        beyond = {
+            stage.stage: stage.duration_ns - self._usual_ns.get(stage.stage, 0.0)
+            for stage in self._stages
+        }
+        detail: dict[str, Any] = {
+            "step": timing.step,
+            "took_ms": round(timing.duration_ns / 1e6, 3),
+            "deadline_ms": round(timing.deadline_ns / 1e6, 3),
+            "misses": self.misses,
+        }
+        if beyond:
+            guilty = max(beyond, key=lambda name: beyond[name])
+            taken = sum(stage.duration_ns for stage in self._stages if stage.stage == guilty)
+            detail["stage"] = guilty
+            detail["stage_ms"] = round(taken / 1e6, 3)
+            if guilty in self._usual_ns:
+                detail["usual_ms"] = round(self._usual_ns[guilty] / 1e6, 3)
+        self._waiting.append(detail)

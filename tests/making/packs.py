@@ -1,0 +1,51 @@
+"""A small pack from an untrained student; run as a script to write one for another Python.
+
+``python tests/making/packs.py OUT`` writes the pack that ``EDGE_SER_TEST_PACK`` may name
+where torch is not installed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from edge_ser.converters.forms import FloatForm
+from edge_ser.converters.step_graph import build_step
+from edge_ser.converters.weights import fold_student
+from edge_ser.frontend import LogMelSpec
+from edge_ser.models import Student
+from edge_ser.pack import Calibration, Manifest, StateSpec, Target, write_pack
+from making.students import random_student
+
+__all__ = ["write_tiny_pack"]
+
+
+def write_tiny_pack(out: Path, student: Student | None = None) -> Manifest:
+    """Write a float pack called ``tiny`` to ``out``."""
+    student = student or random_student()
+    config = student.config
+    step = build_step(fold_student(student), FloatForm())
+    states = tuple(
+        StateSpec(state.name, state.next_name, state.shape, state.dtype, state.before)
+        for state in step.states
+    )
+    manifest = Manifest(
+        id="tiny",
+        version="1.0",
+        description="Untrained, for tests.",
+        labels=config.labels,
+        frontend=LogMelSpec(n_mels=config.n_mels, step_frames=config.step_frames),
+        targets={"float": Target("float.onnx", ("onnxruntime",), "fp32", states)},
+        calibration=Calibration(temperature=1.5, abstain_below=0.3, source="made up"),
+        licences={"none": "made for tests"},
+        commercial_use=True,
+    )
+    files = {"float.onnx": step.onnx.SerializeToString(), "README.md": b"# tiny\n"}
+    return write_pack(manifest, files, out)
+
+
+if __name__ == "__main__":
+    write_tiny_pack(Path(sys.argv[1]))

@@ -1,0 +1,95 @@
+"""Checkpoints: whole, or one line about what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="checkpoints need torch")
+safetensors = pytest.importorskip("safetensors.torch", reason="checkpoints need safetensors")
+
+from making.students import mel_of, random_student  # noqa: E402
+
+from edge_ser.errors import InputError  # noqa: E402
+from edge_ser.frontend import LogMelSpec  # noqa: E402
+from edge_ser.models.checkpoint import Checkpoint, load_student, save_student  # noqa: E402
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    out = tmp_path / "checkpoint.safetensors"
+    save_student(Checkpoint(random_student(), LogMelSpec(), {"epochs": 3}), out)
+    return out
+
+
+@torch.no_grad()
+def test_round_trip(path: Path) -> None:
+    loaded = load_student(path)
+    assert loaded.training == {"epochs": 3}
+    assert loaded.frontend == LogMelSpec()
+    mel = mel_of(1.6)
+    assert torch.equal(loaded.student(mel).logits, random_student()(mel).logits)
+    assert not loaded.student.training
+
+
+def header_of(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    with safetensors.safe_open(path, "pt") as file:
+        said = json.loads(file.metadata()["edge-ser"])
+    return said, safetensors.load_file(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"version": 99}, "student version 99"),
+        ({"model": "teacher"}, "holds teacher"),
+        ({"frontend": {}}, "does not fit this edge-ser"),
+        ({"config": None}, "does not fit this edge-ser"),
+    ],
+)
+def test_another_checkpoint(path: Path, change: dict[str, Any], says: str) -> None:
+    said, tensors = header_of(path)
+    path.write_bytes(safetensors.save(tensors, {"edge-ser": json.dumps({**said, **change})}))
+    with pytest.raises(InputError, match=says) as caught:
+        load_student(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_shape(path: Path) -> None:
+    said, tensors = header_of(path)
+    said["config"]["trunk"] = 32
+    path.write_bytes(safetensors.save(tensors, {"edge-ser": json.dumps(said)}))
+    with pytest.raises(InputError, match="does not fit"):
+        load_student(path)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_weight_that_is_no_number_is_named(path: Path, bad: float) -> None:
+    said, tensors = header_of(path)
+    tensors["classifier.weight"][0, 0] = bad
+    path.write_bytes(safetensors.save(tensors, {"edge-ser": json.dumps(said)}))
+    with pytest.raises(InputError, match=r"classifier\.weight holds NaN or infinite"):
+        load_student(path)
+
+
+@pytest.mark.parametrize("size", [0, 4, 100, -1])
+def test_a_truncated_file(path: Path, size: int) -> None:
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InputError, match="is no whole checkpoint"):
+        load_student(path)
+
+
+def test_other_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such checkpoint file"):
+        load_student(tmp_path / "none")
+    foreign = tmp_path / "foreign.safetensors"
+    foreign.write_bytes(safetensors.save({"w": torch.zeros(3)}))
+    with pytest.raises(InputError, match="was not written by edge-ser train"):
+        load_student(foreign)
+    pickle = tmp_path / "pickle.pt"
+    torch.save({"w": torch.zeros(3)}, pickle)
+    with pytest.raises(InputError, match="is no whole checkpoint"):
+        load_student(pickle)
