@@ -12,7 +12,15 @@ from edge_ser.engines.host import has_int8
 from edge_ser.errors import BackendError, UsageError
 from edge_ser.pack import Pack
 
-__all__ = ["DEFAULT_REASON", "Network", "Variant", "board_variants", "default_variant", "network_of", "variants_for"]
+__all__ = [
+    "DEFAULT_REASON",
+    "Network",
+    "Variant",
+    "board_variants",
+    "default_variant",
+    "network_of",
+    "variants_for",
+]
 
 _TURING = "7.5"
 DEFAULT_REASON = (

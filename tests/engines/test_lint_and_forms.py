@@ -120,7 +120,11 @@ def scalar(graph: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "version", "message"),
     [
-        (zero_point(np.int8(3)), "10.3.0", "error: QuantizeLinear 'middle0.joined.q': zero point 3"),
+        (
+            zero_point(np.int8(3)),
+            "10.3.0",
+            "error: QuantizeLinear 'middle0.joined.q': zero point 3",
+        ),
         (zero_point(np.uint8(0)), "10.3.0", "error: QuantizeLinear 'middle0.joined.q': UINT8"),
         (wrong_axis, "10.3.0", "float: DequantizeLinear 'middle0.weight': the weight of Conv"),
         (quantized_bias, "10.3.0", "error: DequantizeLinear 'bias.dq': a bias is quantized"),
@@ -186,7 +190,9 @@ def test_padded_heads_change_no_number(steps: Any) -> None:
     mel = (np.random.default_rng(0).standard_normal((64, 160)) * 3 - 6).astype(np.float32)
     plain = build_step(weights, FloatForm())
     wide = build_step(padded, TensorRtFloatForm())
-    assert np.abs(run(plain.onnx, plain.states, mel) - run(wide.onnx, wide.states, mel)).max() < 1e-6
+    assert (
+        np.abs(run(plain.onnx, plain.states, mel) - run(wide.onnx, wide.states, mel)).max() < 1e-6
+    )
 
 
 def test_fp16_never_stores_a_scale_that_it_cannot_hold(steps: Any) -> None:
