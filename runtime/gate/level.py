@@ -29,7 +29,7 @@ class LevelSettings:
     """
 
     floor_db: float = -80.0
-    margin_db: float = 6.0
+    margin_db: float = 8.0
     rise_db_per_s: float = 2.0
     hang_windows: int = 10
 
