@@ -12,7 +12,15 @@ from edge_ser.engines.host import has_int8
 from edge_ser.errors import BackendError, UsageError
 from edge_ser.pack import Pack
 
-__all__ = ["DEFAULT_REASON", "Network", "Variant", "default_variant", "network_of", "variants_for"]
+__all__ = [
+    "DEFAULT_REASON",
+    "Network",
+    "Variant",
+    "board_variants",
+    "default_variant",
+    "network_of",
+    "variants_for",
+]
 
 _TURING = "7.5"
 DEFAULT_REASON = (
@@ -85,6 +93,20 @@ def variants_for(
             "fp16 or mixed, or leave 7.5 out"
         )
     return (known[precision],)
+
+
+def board_variants(
+    variants: tuple[Variant, ...], capabilities: tuple[str, ...]
+) -> tuple[tuple[Variant, ...], str]:
+    """``variants`` that these GPUs have arithmetic for, and what to tell if they have not.
+
+    TensorRT builds INT8 on a GPU without it in FP32, slower than FP16 and without a word.
+    """
+    lacking = [capability for capability in capabilities if not has_int8(capability)]
+    if not lacking or all(variant.precision != "int8" for variant in variants):
+        return variants, ""
+    rest = tuple(v for v in variants if v.precision != "int8") or (Variant("fp16", "fp16"),)
+    return rest, f"GPUs of compute capability {lacking[0]} have no INT8; building FP16 instead"
 
 
 def default_variant(backend: str, capabilities: tuple[str, ...]) -> Variant:

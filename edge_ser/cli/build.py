@@ -71,6 +71,7 @@ def execute(options: argparse.Namespace) -> int:
     from edge_ser.converters.engine.settings import parse_capabilities
     from edge_ser.converters.engine.variants import (
         DEFAULT_REASON,
+        board_variants,
         default_variant,
         variants_for,
     )
@@ -91,7 +92,10 @@ def execute(options: argparse.Namespace) -> int:
         options.force,
     )
     cache = EngineCache(options.cache or cache_folder())
-    note = None
+    variants, missing = board_variants(variants, capabilities)
+    note = missing or None
+    if missing:
+        print(f"edge-ser: {missing}", file=sys.stderr)
 
     def build(variant: Variant, automatic: bool = False) -> Built:
         return build_variant(

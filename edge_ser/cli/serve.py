@@ -101,7 +101,9 @@ def execute(options: argparse.Namespace) -> int:
         service = Service(
             recognizer, settings, open_source=open_source, hold=hold, sinks=tuple(sinks)
         )
-        if options.record is not None and service.live is not None:
+        if options.record is not None:
+            if service.live is None:
+                raise UsageError("--record needs a microphone, and --input is none")
             from edge_ser.runtime.record import Recording
 
             closing.enter_context(Recording(options.record, service.live))

@@ -97,7 +97,7 @@ def power_mode(root: Path) -> str | None:
     for entry in re.findall(r"<\s*POWER_MODEL\s+([^>]*)>", table):
         pairs = dict(re.findall(r"(\w+)=(\S+)", entry))
         if pairs.get("ID") == str(number) and "NAME" in pairs:
-            return pairs["NAME"]
+            return str(pairs["NAME"])
     return f"mode {number}"
 
 

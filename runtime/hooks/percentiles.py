@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from edge_ser.errors import MissingExtra
@@ -31,7 +32,7 @@ class PercentilesHook:
             from hdrh.histogram import HdrHistogram
         except ImportError:
             raise MissingExtra("hdrhistogram", "profile", "keep percentiles of a stream") from None
-        self._new = lambda: HdrHistogram(1, _LONGEST_NS // _UNIT_NS, _DIGITS)
+        self._new: Callable[[], Any] = lambda: HdrHistogram(1, _LONGEST_NS // _UNIT_NS, _DIGITS)
         self._histograms: dict[str, Any] = {}
         self._waiting: dict[str, list[int]] = {"step": []}
         self._misses = 0

@@ -60,7 +60,7 @@ class PrometheusHook:
         self._audio: dict[str, float] = {}
         self._board: BoardCondition | None = None
         self.registry = prometheus_client.CollectorRegistry()
-        self.registry.register(self)  # type: ignore[arg-type]  # it asks for collect() only
+        self.registry.register(self)
 
     def on_stage(self, timing: StageTiming) -> None:
         """Count a stage."""

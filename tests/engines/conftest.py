@@ -16,10 +16,6 @@ from .engine_files import plan_of, sidecar_of
 SMALL = {"stem": 32, "trunk": 48, "heads": 2, "context": 16, "fused": 32, "hidden": 32}
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--gpu-report", metavar="FILE", help="write the numbers of gpu tests as JSON")
-
-
 @pytest.fixture(scope="session")
 def steps() -> Any:
     """The step of a small untrained student in every form, calibrated on noise."""

@@ -17,7 +17,7 @@ def missing() -> str | None:
     for program in ("pulseaudio", "pactl", "pacat"):
         if shutil.which(program) is None:
             return f"{program} is not installed: needs {NEEDED}"
-    if not list(Path("/usr/lib").glob("**/alsa-lib/libasound_module_pcm_pulse.so")):
+    if not list(Path("/usr/lib").glob("*/alsa-lib/libasound_module_pcm_pulse.so")):
         return f"libasound2-plugins is not installed: needs {NEEDED}"
     return None
 

@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from making.timings import MS, tell
 
 import edge_ser
 from edge_ser.errors import InputError
@@ -16,17 +17,6 @@ from edge_ser.runtime.board import BoardCondition
 from edge_ser.runtime.hooks.json_lines import JsonLinesHook
 from edge_ser.runtime.hooks.node_profile import node_events
 from edge_ser.runtime.trace import TraceHook
-
-MS = 1_000_000
-
-
-def tell(hook, step: int, *, stages=(("frontend", 1), ("infer", 2)), stream="mic", deadline=80):
-    """One step that begins at ``step`` times 80 ms, with stages of so many milliseconds."""
-    start = now = step * 80 * MS
-    for name, took in stages:
-        hook.on_stage(StageTiming(name, step, now, took * MS))
-        now += took * MS
-    hook.on_step(StepTiming(stream, step, start, now - start, deadline * MS))
 
 
 def test_the_trace_opens_in_a_browser(tmp_path: Path):

@@ -8,7 +8,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from test_hooks_files import MS, tell
+from making.timings import MS, tell
 
 from edge_ser.errors import MissingExtra, UsageError
 from edge_ser.runtime import Recognizer, StageTiming, StepTiming

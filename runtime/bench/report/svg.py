@@ -49,7 +49,7 @@ class Axis:
 
 
 def nice_ticks(low: float, high: float, log: bool) -> list[float]:
-    """Four to eight round values from ``low`` to ``high``."""
+    """A few round values from ``low`` to ``high``."""
     if log:
         decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         steps = (1, 2, 5) if len(decades) <= 3 else (1,)
