@@ -137,17 +137,19 @@ def _wave_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
 
 def _pcm(data: bytes, width: int) -> FloatArray:
     """Little-endian PCM of 1 (unsigned), 2, 3 or 4 bytes a sample in -1..1."""
-    values: FloatArray
+    samples: FloatArray
     if width == 1:
-        values = np.frombuffer(data, np.uint8).astype(np.float32) - np.float32(128.0)
-        return values / np.float32(128.0)
-    if width == 3:
+        samples = np.frombuffer(data, np.uint8).astype(np.float32)
+        samples -= np.float32(128.0)
+    elif width == 3:
         raw = np.zeros((len(data) // 3, 4), np.uint8)
         raw[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
-        values = raw.view("<i4")[:, 0].astype(np.float32)
-        return values / np.float32(2.0**31)
-    values = np.frombuffer(data, f"<i{width}").astype(np.float32)
-    return values / np.float32(2.0 ** (8 * width - 1))
+        samples = raw.view("<i4")[:, 0].astype(np.float32)
+        width = 4
+    else:
+        samples = np.frombuffer(data, f"<i{width}").astype(np.float32)
+    samples /= np.float32(2.0 ** (8 * width - 1))
+    return samples
 
 
 def check_finite(samples: FloatArray, where: str) -> None:
