@@ -46,7 +46,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from test_semantic import waveform_model
+    from making.encoder import waveform_model
 
     return waveform_model(tmp_path_factory.mktemp("encoder") / "encoder.onnx")
 
