@@ -22,11 +22,11 @@ from edge_ser.converters.forms import (
     CpuInt8Form,
     FloatForm,
     Range,
-    TensorRtInt8Form,
     quantizable,
 )
 from edge_ser.converters.parity import Parity, compare
 from edge_ser.converters.step_graph import StepModel, build_step
+from edge_ser.converters.tensorrt_steps import tensorrt_steps
 from edge_ser.converters.weights import fold_student
 from edge_ser.corpora import Clip
 from edge_ser.errors import GateMissed, InputError
@@ -129,8 +129,10 @@ def convert(
             continue
         assert ranges is not None
         spans = {key: Range(*span) for key, span in ranges.ranges.items()}
-        form = CpuInt8Form(spans) if name == "cpu" else TensorRtInt8Form(spans)
-        models[name] = build_step(weights, form)
+        if name == "cpu":
+            models[name] = build_step(weights, CpuInt8Form(spans))
+        else:
+            models |= tensorrt_steps(weights, spans)
 
     truth = [config.labels.index(clip.label) for clip in parity_clips]
     expected = _logits(reference, parity_mels, config.step_frames)
@@ -260,6 +262,7 @@ def _manifest(
     kinds = {
         "cpu": (("onnxruntime",), "int8"),
         "tensorrt": (("tensorrt", "tensorrt-rtx"), "int8"),
+        "tensorrt-float": (("tensorrt", "tensorrt-rtx"), "fp32"),
         "float": (("onnxruntime", "tensorrt", "tensorrt-rtx"), "fp32"),
     }
     labels = checkpoint.student.config.labels

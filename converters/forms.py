@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ser.converters.attention import attend_by_columns, attend_fused
 from edge_ser.converters.onnx_writer import GraphWriter, Grid, Value
 from edge_ser.converters.weights import ConvWeights, StepWeights
 
-__all__ = ["CpuInt8Form", "FloatForm", "Range", "TensorRtInt8Form", "quantizable"]
+__all__ = [
+    "CpuInt8Form",
+    "FloatForm",
+    "Range",
+    "TensorRtFloatForm",
+    "TensorRtInt8Form",
+    "quantizable",
+]
 
 
 @dataclass(frozen=True)
@@ -78,9 +87,21 @@ class FloatForm:
         """Unchanged."""
         return x
 
-    def matmul_input(self, g: GraphWriter, x: Value, source: str) -> Value:
-        """Unchanged."""
-        return x
+    def attend(
+        self, g: GraphWriter, name: str, q: Value, keys: Value, values: Value, sink: str
+    ) -> Value:
+        """In float."""
+        return attend_by_columns(g, name, q, keys, values, unchanged)
+
+
+class TensorRtFloatForm(FloatForm):
+    """Float, with the attention laid out so that TensorRT makes one kernel of it."""
+
+    def attend(
+        self, g: GraphWriter, name: str, q: Value, keys: Value, values: Value, sink: str
+    ) -> Value:
+        """In float."""
+        return attend_fused(g, name, q, keys, values, unchanged, sink)
 
 
 class CpuInt8Form:
@@ -157,16 +178,18 @@ class CpuInt8Form:
         """Turned back and dequantized."""
         assert x.grid is not None
         turned = _turned(g, x)
-        inputs = [turned, *grid_constants(g, x.grid)]
+        inputs: list[Value | str] = [turned, *grid_constants(g, x.grid)]
         return g.node("DequantizeLinear", inputs, turned.shape, f"{x.name}.float")
 
-    def matmul_input(self, g: GraphWriter, x: Value, source: str) -> Value:
-        """The attention's small products stay in float."""
-        return x
+    def attend(
+        self, g: GraphWriter, name: str, q: Value, keys: Value, values: Value, sink: str
+    ) -> Value:
+        """The small products stay in float."""
+        return attend_by_columns(g, name, q, keys, values, unchanged)
 
     def _quantize(self, g: GraphWriter, x: Value, source: str) -> Value:
         grid = self._grids[source]
-        inputs = [x, *grid_constants(g, grid)]
+        inputs: list[Value | str] = [x, *grid_constants(g, grid)]
         return g.node("QuantizeLinear", inputs, x.shape, f"{x.name}.stored", grid=grid)
 
 
@@ -217,14 +240,21 @@ class TensorRtInt8Form:
         """Unchanged."""
         return x
 
-    def matmul_input(self, g: GraphWriter, x: Value, source: str) -> Value:
-        """Q and DQ, so that TensorRT fuses the attention in INT8."""
-        return self._pair(g, x, source)
+    def attend(
+        self, g: GraphWriter, name: str, q: Value, keys: Value, values: Value, sink: str
+    ) -> Value:
+        """With Q and DQ, and laid out so that TensorRT makes one INT8 kernel of it."""
+        return attend_fused(g, name, q, keys, values, self._pair, sink)
 
     def _pair(self, g: GraphWriter, x: Value, source: str) -> Value:
         scale, zero = grid_constants(g, self._grids[source], signed=True)
         stored = g.node("QuantizeLinear", [x, scale, zero], x.shape, f"{x.name}.q")
         return g.node("DequantizeLinear", [stored, scale, zero], x.shape, f"{x.name}.dq")
+
+
+def unchanged(g: GraphWriter, x: Value, source: str) -> Value:
+    """``x``: products in float need nothing in front."""
+    return x
 
 
 def float_conv(g: GraphWriter, x: Value, conv: ConvWeights, weight: str, relu: bool) -> Value:
@@ -236,7 +266,7 @@ def float_conv(g: GraphWriter, x: Value, conv: ConvWeights, weight: str, relu: b
     return g.node("Relu", [y], shape, conv.name) if relu else y
 
 
-def conv_attributes(conv: ConvWeights) -> dict[str, object]:
+def conv_attributes(conv: ConvWeights) -> dict[str, Any]:
     """Attributes of an ONNX convolution without padding."""
     return {
         "strides": [conv.stride],
@@ -248,7 +278,7 @@ def conv_attributes(conv: ConvWeights) -> dict[str, object]:
 
 def conv_length(time: int, conv: ConvWeights) -> int:
     """Frames that the convolution makes of ``time`` frames."""
-    reach = (conv.weight.shape[2] - 1) * conv.dilation + 1
+    reach = (int(conv.weight.shape[2]) - 1) * conv.dilation + 1
     return (time - reach) // conv.stride + 1
 
 

@@ -44,8 +44,14 @@ class NumericForm(Protocol):
         """``x`` in floating point."""
         ...
 
-    def matmul_input(self, g: GraphWriter, x: Value, source: str) -> Value:
-        """A float operand of the attention's products, as the form wants it."""
+    def attend(
+        self, g: GraphWriter, name: str, q: Value, keys: Value, values: Value, sink: str
+    ) -> Value:
+        """The products of the attention ``name``, float in and out.
+
+        Args:
+            sink: activation that takes the result.
+        """
         ...
 
 
@@ -113,22 +119,13 @@ def _attention(
     q, k, v = g.split(
         qkv, [size] * 3, 1, [f"{w.name}.query", f"{w.name}.new_key", f"{w.name}.new_value"]
     )
-    whole = w.context + tokens
     kept = []
     for role, new in (("key", k), ("value", v)):
         past = g.state(f"{w.name}.{role}.past", (w.heads, size, w.context), 0.0, None)
         joined = g.concat([past, new], 2, f"{w.name}.{role}")
         g.keep(past, joined, 2)
-        kept.append(form.matmul_input(g, joined, f"{w.name}.{role}"))
-    keys, values = kept
-    q = form.matmul_input(g, q, f"{w.name}.query")
-    q = g.node("Transpose", [q], (w.heads, tokens, size), f"{w.name}.rows", perm=[0, 2, 1])
-    scores = g.node("MatMul", [q, keys], (w.heads, tokens, whole), f"{w.name}.scores")
-    share = g.node("Softmax", [scores], scores.shape, f"{w.name}.share", axis=-1)
-    share = form.matmul_input(g, share, f"{w.name}.share")
-    columns = (w.heads, whole, tokens)
-    share = g.node("Transpose", [share], columns, f"{w.name}.columns", perm=[0, 2, 1])
-    mixed = g.node("MatMul", [values, share], (w.heads, size, tokens), f"{w.name}.mixed")
+        kept.append(joined)
+    mixed = form.attend(g, w.name, q, *kept, sink="depths")
     return g.reshape(mixed, (1, channels, tokens), f"{w.name}.out")
 
 
@@ -150,9 +147,10 @@ def _memory(g: GraphWriter, x: Value, weights: StepWeights) -> Value:
     square = g.node("Mul", [x, x], x.shape, "memory.square")
     one = g.constant("memory.one", np.ones((1, 1, tokens), np.float32))
     seen = g.concat([x, square, Value(one, (1, 1, tokens))], 1, "memory.seen")
-    column = g.reshape(gate, (1, tokens, 1), "gate.column")
-    gain = g.node("MatMul", [seen, column], (1, rows, 1), "memory.gain")
+    # Weighted sum over tokens, not a matrix product: Turing GPUs have none in FP32.
+    weighted = g.node("Mul", [seen, gate], seen.shape, "memory.weighted")
     axes = g.constant("memory.axes", np.array([2], np.int64))
+    gain = g.node("ReduceSum", [weighted, axes], (1, rows, 1), "memory.gain", keepdims=1)
     opened = g.node("ReduceSum", [gate, axes], (1, 1, 1), "memory.opened", keepdims=1)
     rate = g.constant("memory.rate", np.array(-1.0 / weights.span_tokens, np.float32))
     fade = g.node("Mul", [opened, rate], (1, 1, 1), "memory.fade")
@@ -177,5 +175,9 @@ def _memory(g: GraphWriter, x: Value, weights: StepWeights) -> Value:
 
 def _dense(g: GraphWriter, x: Value, layer: tuple[np.ndarray, np.ndarray], name: str) -> Value:
     weight, bias = layer
-    inputs = [x, g.constant(f"{name}.weight", weight), g.constant(f"{name}.bias", bias)]
+    inputs: list[Value | str] = [
+        x,
+        g.constant(f"{name}.weight", weight),
+        g.constant(f"{name}.bias", bias),
+    ]
     return g.node("Gemm", inputs, (1, len(bias)), name, transB=1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from edge_ser.models.layers import CausalConv, CrossAttention, fold_batch_norm
 from edge_ser.models.student import Student, StudentConfig
@@ -126,7 +127,8 @@ def _pointwise(name: str, weight: torch.Tensor, bias: torch.Tensor | None) -> Co
     return ConvWeights(name, _array(weight), _array(bias), 1, 1, 1, 0, 0.0)
 
 
-def _conv(name: str, layer: CausalConv) -> ConvWeights:
+def _conv(name: str, layer: nn.Module) -> ConvWeights:
+    assert isinstance(layer, CausalConv)
     weight, bias = layer.folded()
     conv = layer.conv
     return ConvWeights(
@@ -141,7 +143,7 @@ def _conv(name: str, layer: CausalConv) -> ConvWeights:
     )
 
 
-def _stem(layer: CausalConv, student: Student) -> ConvWeights:
+def _stem(layer: nn.Module, student: Student) -> ConvWeights:
     """The first layer takes raw log-mel: the standardisation moves into its weights."""
     plain = _conv("shallow0", layer)
     mean, scale = _array(student.mel_mean), _array(student.mel_scale)

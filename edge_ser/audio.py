@@ -137,12 +137,15 @@ def _wave_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
 
 def _pcm(data: bytes, width: int) -> FloatArray:
     """Little-endian PCM of 1 (unsigned), 2, 3 or 4 bytes a sample in -1..1."""
+    values: FloatArray
     if width == 1:
-        return (np.frombuffer(data, np.uint8).astype(np.float32) - 128.0) / 128.0
+        values = np.frombuffer(data, np.uint8).astype(np.float32) - np.float32(128.0)
+        return values / np.float32(128.0)
     if width == 3:
         raw = np.zeros((len(data) // 3, 4), np.uint8)
         raw[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
-        return raw.view("<i4")[:, 0].astype(np.float32) / np.float32(2.0**31)
+        values = raw.view("<i4")[:, 0].astype(np.float32)
+        return values / np.float32(2.0**31)
     values = np.frombuffer(data, f"<i{width}").astype(np.float32)
     return values / np.float32(2.0 ** (8 * width - 1))
 
@@ -166,7 +169,8 @@ def mix_to_mono(samples: FloatArray) -> FloatArray:
     """The mean over the channels: ``(n, channels)`` to ``(n,)``, both ``float32``."""
     if samples.shape[1] == 1:
         return np.ascontiguousarray(samples[:, 0])
-    return np.mean(samples, axis=1, dtype=np.float32)
+    mixed: FloatArray = np.mean(samples, axis=1, dtype=np.float32)
+    return mixed
 
 
 class StreamResampler:

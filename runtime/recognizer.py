@@ -34,6 +34,7 @@ class Recognizer:
         require_backend: str | None = None,
         allow_fallback: bool = False,
         node_profile: Path | None = None,
+        engine: Path | str | None = None,
     ) -> Recognizer:
         """Open a pack and load its model.
 
@@ -46,6 +47,7 @@ class Recognizer:
             allow_fallback: take ONNX Runtime when ``backend`` cannot be used.
             node_profile: file name prefix for the engine's own profile of every node, which
                 ``engine.node_events()`` then reads; it slows the engine down.
+            engine: file of a built TensorRT engine; None to look in the cache.
 
         Raises:
             PackError: the pack is unknown or broken.
@@ -53,20 +55,21 @@ class Recognizer:
             UsageError: an argument is unknown.
         """
         opened = open_pack(pack)
-        engine = load_engine(
+        loaded = load_engine(
             opened,
             backend,
             precision=precision,
             threads=threads,
             allow_fallback=allow_fallback,
             node_profile=node_profile,
+            engine=None if engine is None else Path(engine),
         )
-        if require_backend is not None and engine.backend != require_backend:
+        if require_backend is not None and loaded.backend != require_backend:
             raise BackendError(
-                f"{require_backend} is required, but {engine.backend} would compute; "
+                f"{require_backend} is required, but {loaded.backend} would compute; "
                 f"ask for it with --backend {require_backend}"
             )
-        return cls(opened, engine)
+        return cls(opened, loaded)
 
     @property
     def manifest(self) -> Manifest:

@@ -65,6 +65,57 @@ class Stream:
         self._probabilities: list[float] = []
         self._latency = Latency()
         self._closed = False
+        self._utterance_id = "u1"
+        self._begin = 0  # sample of the stream at which the utterance begins
+
+    def restart(self, utterance_id: str, begin: int) -> None:
+        """Begin another utterance with the state of a new stream.
+
+        Its scores are those of a fresh stream fed with its samples alone. Numbers of steps
+        and events go on.
+
+        Args:
+            utterance_id: what its events carry.
+            begin: sample of the stream at which it begins; times count from the stream's start.
+        """
+        self._mel.reset()
+        self._engine.reset()
+        self._filled = self._heard = 0
+        self._probabilities = []
+        self._utterance_id, self._begin = utterance_id, begin
+        self._closed = False
+
+    @property
+    def heard(self) -> int:
+        """Samples of this utterance that went through the model so far."""
+        return self._heard
+
+    @property
+    def probabilities(self) -> list[float]:
+        """Of every label after the last step of this utterance; empty before the first."""
+        return self._probabilities
+
+    def conclude(self, probabilities: list[float], heard: int) -> Event:
+        """The final event of an utterance that ended earlier than the samples pushed.
+
+        Args:
+            probabilities: what the model said at the end of the utterance.
+            heard: its length in samples.
+        """
+        self._closed = True
+        self._probabilities, self._heard = probabilities, heard
+        return self._event("speech_ended")
+
+    @property
+    def mel(self) -> NDArray[np.float32]:
+        """Features of the last step, ``(n_mels, step_frames)``; overwritten by the next."""
+        return self._engine.mel[0]
+
+    def step_features(self, mel: NDArray[np.float32]) -> list[float]:
+        """Probabilities after a step on features ``(n_mels, step_frames) float32``."""
+        self._engine.mel[0] = mel
+        self._probabilities = _softmax(self._engine.step()[0].tolist(), self._sharpness)
+        return self._probabilities
 
     def push(self, pcm: NDArray[Any]) -> list[Event]:
         """Take samples, run every step that they complete.
@@ -83,7 +134,7 @@ class Stream:
         """
         if self._closed:
             raise UsageError(f"stream {self.stream_id} is finished; open a new one")
-        self._check(pcm)
+        self.check(pcm)
         events: list[Event] = []
         taken, n = 0, len(pcm)
         while taken < n:
@@ -117,7 +168,7 @@ class Stream:
             self._heard += self._filled
             self._samples[self._filled :] = 0.0
             return self._step("speech_ended")
-        if self._steps == 0:
+        if not self._probabilities:
             return None
         return self._event("speech_ended")
 
@@ -146,7 +197,8 @@ class Stream:
     ) -> None:
         self._closed = True
 
-    def _check(self, pcm: NDArray[Any]) -> None:
+    def check(self, pcm: NDArray[Any]) -> None:
+        """Raise InputError unless ``pcm`` can be pushed."""
         where = f"stream {self.stream_id}"
         if not isinstance(pcm, np.ndarray) or pcm.ndim != 1:
             shape = getattr(pcm, "shape", None)
@@ -211,11 +263,11 @@ class Stream:
             seq=self._seq,
             stream_id=self.stream_id,
             t_mono_ns=time.monotonic_ns(),
-            utterance_id="u1",
+            utterance_id=self._utterance_id,
             trigger=trigger,
             final=trigger == "speech_ended",
-            audio_start_ms=0.0,
-            audio_end_ms=self._heard * self._ms_per_sample,
+            audio_start_ms=self._begin * self._ms_per_sample,
+            audio_end_ms=(self._begin + self._heard) * self._ms_per_sample,
             label=self._labels[probabilities.index(confidence)],
             confidence=confidence,
             abstained=confidence < self._abstain_below,

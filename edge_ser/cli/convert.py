@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_ser.cli.options import add_json, add_seed, corpus_folders, print_json
 from edge_ser.errors import InputError, MissingExtra, UsageError
+
+if TYPE_CHECKING:
+    from edge_ser.corpora import Corpus
 
 __all__ = ["add_arguments", "execute"]
 
@@ -23,8 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibration-data",
         action="append",
         required=True,
-        metavar="CORPUS=DIR",
-        help="a corpus to measure ranges and parity on; may be repeated",
+        metavar="DIR",
+        help="corpora to measure ranges and parity on: a corpus folder, a folder of such, or "
+        "CORPUS=DIR; may be repeated",
     )
     parser.add_argument(
         "--calibration-method",
@@ -61,7 +65,6 @@ def execute(options: argparse.Namespace) -> int:
         except ImportError:
             raise MissingExtra(package, "convert", "convert checkpoints") from None
     from edge_ser.converters.convert import Request, convert
-    from edge_ser.corpora import load_corpus
     from edge_ser.models.checkpoint import load_student
     from edge_ser.training.progress import say
 
@@ -75,8 +78,9 @@ def execute(options: argparse.Namespace) -> int:
     labels = checkpoint.student.config.labels
     clips = [
         clip
-        for name, folder in corpus_folders(options.calibration_data).items()
-        for clip in load_corpus(name, folder).with_labels(labels).clips
+        for value in options.calibration_data
+        for corpus in _corpora(value)
+        for clip in corpus.with_labels(labels).clips
     ]
     if options.without_test_speakers:
         tested = set(checkpoint.training.get("test_speakers", ()))
@@ -103,6 +107,15 @@ def execute(options: argparse.Namespace) -> int:
             f"mean score error {parity['mean_score_error']:.4f}"
         )
     return 0
+
+
+def _corpora(value: str) -> list[Corpus]:
+    from edge_ser.corpora import NAMINGS, find_corpora, load_corpus
+
+    if value.partition("=")[0] in NAMINGS:
+        ((name, folder),) = corpus_folders([value]).items()
+        return [load_corpus(name, folder)]
+    return find_corpora(Path(value).expanduser())
 
 
 def _metrics(path: Path | None) -> dict[str, Any]:

@@ -20,8 +20,15 @@ VERBS = {
     "run": "stream audio through a pack and print emotions",
     "bench": "per-step latency of the whole path, samples in to event out",
     "eval": "accuracy of a pack on a corpus",
+    "corpus": "check a corpus folder before training on it",
     "train": "train a model",
+    "distill": "a teacher's knowledge into the streaming student",
     "convert": "checkpoint to INT8 pack: export, calibrate, quantize, check",
+    "mic": "which microphones there are, and whether one hears well",
+    "serve": "the service: WebSocket, events, kiosk page, MQTT, ROS 2",
+    "replay": "recorded features through the model again, bit for bit",
+    "build": "build a TensorRT engine of a pack",
+    "parity": "compare two backends on the same audio",
     "pack": "what a pack is and whether it is whole",
 }
 """Every verb in the order of use; each is a module of this package with ``add_arguments``

@@ -34,6 +34,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--threads", type=int, default=1, metavar="N", help="threads of one step (default: 1)"
     )
     parser.add_argument(
+        "--engine", type=Path, metavar="FILE", help="built TensorRT engine (default: the cache)"
+    )
+    parser.add_argument(
         "--require-backend", metavar="B", help="fail unless this engine really computes"
     )
     parser.add_argument(
@@ -55,6 +58,7 @@ def open_recognizer(options: argparse.Namespace) -> Any:
         require_backend=options.require_backend,
         allow_fallback=options.allow_fallback,
         node_profile=getattr(options, "node_profile", None),
+        engine=options.engine,
     )
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_ser.cli.live_options import add_gate
 from edge_ser.cli.options import add_model, open_recognizer
 from edge_ser.errors import InputError, UsageError
 
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="audio file, - (raw s16le mono 16 kHz on stdin), or demo (a bundled sample)",
+        help="audio file, - (raw s16le mono 16 kHz on stdin), demo, mic or mic:NAME",
     )
     add_model(parser)
     parser.add_argument("--jsonl", action="store_true", help="print one event a line as JSON")
@@ -39,14 +40,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trace", type=Path, metavar="FILE", help="write a trace for ui.perfetto.dev"
     )
     parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="mic: keep features and events (no audio)"
+    )
+    parser.add_argument(
         "--trace-nodes",
         action="store_true",
         help="with --trace: the time of every node of the model as well, which slows it down",
     )
+    add_gate(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
+    if options.input == "mic" or options.input.startswith("mic:"):
+        from edge_ser.cli.run_mic import run_mic
+
+        return run_mic(options, _show_json if options.jsonl else _show, _show_header)
+    if options.record:
+        raise UsageError("--record keeps what a microphone gave; a file can be run again as it is")
     from edge_ser.files import check_writable
     from edge_ser.runtime.sources import open_source, paced
     from edge_ser.runtime.trace import TraceHook

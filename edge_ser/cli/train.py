@@ -5,29 +5,39 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_ser.cli import train_student, train_teacher
 from edge_ser.cli.options import add_json, add_seed, corpus_folders, print_json
+from edge_ser.corpora.folds import PROTOCOLS
 from edge_ser.errors import InputError, UsageError
 from edge_ser.labels import SIX_LABELS, check_labels
 
 if TYPE_CHECKING:
     from edge_ser.corpora import Clip, Fold
-    from edge_ser.training.run_student import StudentRecipe
 
-__all__ = ["add_arguments", "execute"]
-
-SIZES = {
-    "large": {"stem": 64, "trunk": 128, "heads": 8, "fused": 128},
-    "medium": {"stem": 64, "trunk": 80, "heads": 5, "fused": 96},
-    "small": {"stem": 32, "trunk": 48, "heads": 3, "fused": 64},
-}
+__all__ = [
+    "add_arguments",
+    "add_data_arguments",
+    "execute",
+    "need_training_packages",
+    "selection",
+    "show",
+]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of ``train``."""
-    parser.add_argument("model", choices=["student"], help="what to train")
+    parser.add_argument("model", choices=["student", *train_teacher.MODELS], help="what to train")
+    add_data_arguments(parser)
+    train_teacher.add_arguments(parser)
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags that say what to train on, how to split it and where to keep it."""
     parser.add_argument(
         "--data",
         action="append",
@@ -42,9 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CORPUS=DIR",
         help="a corpus to train on only, for one with too few speakers to test on",
     )
-    parser.add_argument(
-        "--protocol", default="speaker-independent", choices=["speaker-independent", "random"]
-    )
+    parser.add_argument("--protocol", default="speaker-independent", choices=list(PROTOCOLS))
     parser.add_argument("--folds", type=int, default=4, metavar="N", help="(default: 4)")
     parser.add_argument(
         "--fold",
@@ -52,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only fold K (from 0), or 'all' to train on every speaker and test on none",
     )
     parser.add_argument("--labels", default=",".join(SIX_LABELS), metavar="A,B,…")
-    parser.add_argument("--size", default="medium", choices=list(SIZES), help="(default: medium)")
+    parser.add_argument(
+        "--size", default="medium", choices=list(train_student.SIZES), help="(default: medium)"
+    )
     parser.add_argument("--epochs", type=int, metavar="N")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="(default: DIR of the run/cache)")
@@ -64,57 +74,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
-    _need_training_packages()
-    from edge_ser.corpora import random_folds, speaker_folds
-    from edge_ser.training.bank import FeatureBank
-    from edge_ser.training.run_student import summarise, train_everything, train_fold
-
-    labels = _labels(options.labels)
-    recipe = _recipe(options, labels)
-    tested = _clips(options.data, labels)
-    extra = _clips(options.extra, labels)
-    split = speaker_folds if options.protocol == "speaker-independent" else random_folds
-    folds: list[Fold] = split(tested, options.folds, options.seed)
-    chosen = _chosen(options.fold, len(folds))
-    cache = options.cache or options.out / "cache"
-    bank = FeatureBank.build(
-        [*tested, *extra],
-        recipe.frontend,
-        copies=recipe.copies,
-        seed=options.seed,
-        cache=cache,
-        workers=options.workers,
-    )
-    if options.fold == "all":
-        calibration = _calibration(options.out)
-        folder = options.out / "all"
-        train_everything(
-            recipe, bank, [*tested, *extra], calibration, folder, resume=options.resume
-        )
-        report: dict[str, Any] = {"checkpoint": str(folder / "checkpoint.safetensors")}
+    need_training_packages()
+    labels, tested, extra, folds, chosen = selection(options)
+    if options.model == "student":
+        report = train_student.run(options, folds, chosen, tested, extra, labels)
     else:
-        results = [
-            train_fold(
-                recipe,
-                bank,
-                folds[index],
-                extra,
-                options.out / f"fold{index}",
-                resume=options.resume,
-            )
-            for index in chosen
-        ]
-        report = summarise(results, labels, options.seed)
-        if len(results) == len(folds):
-            _write(options.out / "results.json", report)
+        report = _train_teacher(options, folds, chosen, extra, labels)
     if options.json:
         print_json(report)
     else:
-        _show(report)
+        show(report)
     return 0
 
 
-def _need_training_packages() -> None:
+def selection(
+    options: argparse.Namespace,
+) -> tuple[tuple[str, ...], list[Clip], list[Clip], list[Fold], list[int]]:
+    """Labels, clips to test on, clips to train on only, folds and the chosen ones."""
+    from edge_ser.corpora import make_folds
+
+    labels = _labels(options.labels)
+    tested = _clips(options.data, labels)
+    extra = _clips(options.extra, labels)
+    folds: list[Fold] = make_folds(options.protocol, tested, options.folds, options.seed, labels)
+    return labels, tested, extra, folds, _chosen(options.fold, len(folds))
+
+
+def _train_teacher(
+    options: argparse.Namespace,
+    folds: list[Fold],
+    chosen: list[int],
+    extra: list[Clip],
+    labels: tuple[str, ...],
+) -> dict[str, Any]:
+    from edge_ser.training.run_student import summarise
+
+    if options.fold == "all":
+        raise UsageError("--fold all is for the student; a teacher is trained fold by fold")
+    found, facts = train_teacher.run(options, [folds[index] for index in chosen], extra, labels)
+    report = {
+        "model": options.model,
+        "command": _command(),
+        **facts,
+        **summarise(found, labels, options.seed),
+    }
+    whole = len(found) == len(folds)
+    _write(options.out / ("results.json" if whole else f"fold{options.fold}/results.json"), report)
+    return report
+
+
+def _command() -> str:
+    return shlex.join(["edge-ser", *sys.argv[1:]])
+
+
+def need_training_packages() -> None:
+    """Say which extra is missing before anything is read.
+
+    Raises:
+        MissingExtra: naming it.
+    """
     from edge_ser.errors import MissingExtra
 
     for package in ("torch", "lightning_fabric", "safetensors", "soundfile"):
@@ -129,21 +147,6 @@ def _labels(text: str) -> tuple[str, ...]:
         return check_labels(tuple(part.strip() for part in text.split(",")))
     except ValueError as error:
         raise UsageError(f"--labels: {error}") from error
-
-
-def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> StudentRecipe:
-    from dataclasses import replace
-
-    from edge_ser.models import StudentConfig
-    from edge_ser.training.run_student import StudentRecipe
-
-    recipe = StudentRecipe(config=StudentConfig(labels=labels, **SIZES[options.size]))
-    settings = replace(recipe.fit, seed=options.seed)
-    if options.epochs is not None:
-        if options.epochs < 1:
-            raise UsageError(f"--epochs must be at least 1, got {options.epochs}")
-        settings = replace(settings, epochs=options.epochs)
-    return replace(recipe, fit=settings)
 
 
 def _clips(values: list[str], labels: tuple[str, ...]) -> list[Clip]:
@@ -166,23 +169,14 @@ def _chosen(fold: str | None, n_folds: int) -> list[int]:
     return [int(fold)]
 
 
-def _calibration(out: Path) -> dict[str, Any] | None:
-    """Temperature of the cross-validation in the same folder, if there was one."""
-    try:
-        report = json.loads((out / "results.json").read_text())
-    except FileNotFoundError:
-        return None
-    calibration: dict[str, Any] | None = report.get("calibration")
-    return calibration
-
-
 def _write(path: Path, report: dict[str, Any]) -> None:
     from edge_ser.files import write_text
 
     write_text(path, json.dumps(report, indent=1) + "\n")
 
 
-def _show(report: dict[str, Any]) -> None:
+def show(report: dict[str, Any]) -> None:
+    """The report of a run for people."""
     if "checkpoint" in report:
         print(f"trained on all speakers: {report['checkpoint']}")
         return

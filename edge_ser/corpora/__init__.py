@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from edge_ser.corpora.clips import Clip, Corpus, load_corpus
-from edge_ser.corpora.folds import Fold, random_folds, speaker_folds, validation_split
+from edge_ser.corpora.clips import Clip, Corpus, find_corpora, load_corpus
+from edge_ser.corpora.folds import (
+    PROTOCOLS,
+    Fold,
+    make_folds,
+    random_folds,
+    speaker_folds,
+    validation_split,
+)
 from edge_ser.corpora.naming import NAMINGS
 
 __all__ = [
     "NAMINGS",
+    "PROTOCOLS",
     "Clip",
     "Corpus",
     "Fold",
+    "find_corpora",
     "load_corpus",
+    "make_folds",
     "random_folds",
     "speaker_folds",
     "validation_split",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_ser.corpora.naming import NAMINGS, Naming
 from edge_ser.errors import InputError, UsageError
 
-__all__ = ["AUDIO_SUFFIXES", "Clip", "Corpus", "load_corpus"]
+__all__ = ["AUDIO_SUFFIXES", "LABEL_FILE", "Clip", "Corpus", "find_corpora", "load_corpus"]
 
 AUDIO_SUFFIXES = (".wav", ".flac")
+LABEL_FILE = "labels.csv"
+"""A table ``file,speaker,emotion`` in the corpus folder; where it is, names do not matter."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,16 @@ class Corpus:
         root: the folder searched.
         clips: sorted by path.
         foreign: audio files whose name is not of this corpus.
+        unused: files of the corpus with a label that is not used, by that label.
+        missing: files that a label file tells of and that are not there.
     """
 
     naming: Naming
     root: Path
     clips: tuple[Clip, ...]
     foreign: tuple[Path, ...]
+    unused: Mapping[str, int] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
     def where(self, keep: Callable[[Clip], bool]) -> Corpus:
         """The same corpus with only the clips for which ``keep`` is true."""
@@ -81,6 +87,12 @@ def load_corpus(name: str, root: Path | str) -> Corpus:
     )
     if not files:
         raise InputError(f"{naming.title}: no .wav or .flac file below {root}")
+    if name == "iemocap" or (root / LABEL_FILE).is_file():
+        from edge_ser.corpora import labelled
+
+        if name == "iemocap":
+            return labelled.read_iemocap(naming, root, files)
+        return labelled.read_label_file(naming, root, files)
     clips, foreign = [], []
     for path in files:
         clip = _read_name(naming, path)
@@ -96,17 +108,49 @@ def load_corpus(name: str, root: Path | str) -> Corpus:
     return Corpus(naming, root, tuple(clips), tuple(foreign))
 
 
+def find_corpora(root: Path | str) -> list[Corpus]:
+    """The corpora that ``root`` is or whose folders lie in it, told by their file names.
+
+    Raises:
+        InputError: there is no such folder, or nothing in it is named as in a known corpus.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder")
+    whole = _first_fit(root)
+    if whole is not None:
+        return [whole]
+    parts = [_first_fit(folder) for folder in sorted(root.iterdir()) if folder.is_dir()]
+    found = [part for part in parts if part is not None]
+    if not found:
+        raise InputError(
+            f"{root}: no audio here is named as in a known corpus ({', '.join(NAMINGS)}); "
+            "name the corpus as well, for example emodb=DIR"
+        )
+    return found
+
+
+def _first_fit(folder: Path) -> Corpus | None:
+    for name in NAMINGS:
+        try:
+            return load_corpus(name, folder)
+        except InputError:
+            continue
+    return None
+
+
 def _read_name(naming: Naming, path: Path) -> Clip | None:
-    match = naming.pattern.fullmatch(path.stem)
+    seen = "/".join([*path.parts[-naming.n_parts : -1], path.stem])
+    match = naming.pattern.fullmatch(seen)
     if match is None:
         return None
-    label = naming.emotions.get(match["emotion"])
+    label = naming.emotions.get(match["emotion"]) or naming.emotions.get(match["emotion"].lower())
     if label is None:
         return None
     return Clip(
         path=path,
         corpus=naming.corpus,
-        speaker=f"{naming.corpus}:{match['speaker']}",
+        speaker=f"{naming.corpus}:{match['speaker'].upper()}",
         label=label,
         text=match["text"],
     )

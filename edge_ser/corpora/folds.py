@@ -10,9 +10,22 @@ from dataclasses import dataclass
 from edge_ser.corpora.clips import Clip
 from edge_ser.errors import InputError, UsageError
 
-__all__ = ["Fold", "random_folds", "speaker_folds", "validation_split"]
+__all__ = [
+    "PROTOCOLS",
+    "Fold",
+    "check_classes",
+    "leave_one_out",
+    "make_folds",
+    "random_folds",
+    "random_validation_split",
+    "speaker_folds",
+    "validation_split",
+]
 
 MANY_SPEAKERS = 10
+
+PROTOCOLS = ("speaker-independent", "leave-one-speaker-out", "leave-one-session-out", "random")
+"""Ways to split; all but the last keep the speakers of the test part out of training."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +40,11 @@ class Fold:
     def __post_init__(self) -> None:
         if not self.train or not self.test:
             raise InputError(f"fold {self.index} has an empty training or test part")
-        if self.protocol == "speaker-independent":
+        if self.protocol != "random":
             both = {clip.speaker for clip in self.train} & {clip.speaker for clip in self.test}
             if both:
                 raise InputError(
-                    f"fold {self.index} calls itself speaker-independent, but {sorted(both)[0]} "
+                    f"fold {self.index} calls itself {self.protocol}, but {sorted(both)[0]} "
                     "is in its training and its test part"
                 )
 
@@ -69,6 +82,90 @@ def speaker_folds(clips: Sequence[Clip], n_folds: int, seed: int = 0) -> list[Fo
         )
         for index in range(n_folds)
     ]
+
+
+def leave_one_out(clips: Sequence[Clip], by: str) -> list[Fold]:
+    """One fold per speaker, or per session of two speakers (IEMOCAP).
+
+    Args:
+        clips: of one corpus.
+        by: ``speaker`` or ``session``.
+
+    Raises:
+        UsageError: more than one corpus, only one group, or a corpus without sessions.
+    """
+    corpora = {clip.corpus for clip in clips}
+    if len(corpora) > 1:
+        raise UsageError(
+            f"leave-one-{by}-out takes one corpus at a time, got {', '.join(sorted(corpora))}; "
+            "give the others with --extra"
+        )
+    if by == "session" and corpora != {"iemocap"}:
+        raise UsageError(f"{', '.join(corpora)} has no sessions; only iemocap has")
+    group = {clip: clip.speaker[:-1] if by == "session" else clip.speaker for clip in clips}
+    names = sorted(set(group.values()))
+    if len(names) < 2:
+        raise UsageError(f"leave-one-{by}-out needs at least two of them, got {len(names)}")
+    return [
+        Fold(
+            f"leave-one-{by}-out",
+            index,
+            tuple(clip for clip in clips if group[clip] != name),
+            tuple(clip for clip in clips if group[clip] == name),
+        )
+        for index, name in enumerate(names)
+    ]
+
+
+def make_folds(
+    protocol: str, clips: Sequence[Clip], n_folds: int, seed: int, labels: Sequence[str]
+) -> list[Fold]:
+    """The folds of the protocol that is named, with :func:`check_classes` done.
+
+    Raises:
+        UsageError: the protocol is unknown or does not suit the corpora.
+        InputError: a class is missing in a fold.
+    """
+    if protocol == "speaker-independent":
+        folds = speaker_folds(clips, n_folds, seed)
+    elif protocol == "random":
+        folds = random_folds(clips, n_folds, seed)
+    elif protocol in PROTOCOLS:
+        folds = leave_one_out(clips, protocol.split("-")[2])
+    else:
+        raise UsageError(f"unknown protocol {protocol!r}; known are {', '.join(PROTOCOLS)}")
+    check_classes(folds, labels)
+    return folds
+
+
+def check_classes(folds: Sequence[Fold], labels: Sequence[str]) -> None:
+    """Refuse folds that cannot be learnt from or judged.
+
+    Each training part needs every label, and each test part every label that its corpus
+    has; a single left-out speaker may lack one, the recall is then over those that occur.
+
+    Raises:
+        InputError: naming fold, corpus and label.
+    """
+    for fold in folds:
+        learnt = {clip.label for clip in fold.train}
+        for label in labels:
+            if label not in learnt:
+                raise InputError(
+                    f"fold {fold.index} ({fold.protocol}) has no {label} to train on; "
+                    "leave it out of --labels or add a corpus that has it"
+                )
+        if fold.protocol.startswith("leave-one-"):
+            continue
+        here = {(clip.corpus, clip.label) for clip in fold.test}
+        wanted = {(clip.corpus, clip.label) for clip in (*fold.train, *fold.test)}
+        tested = {clip.corpus for clip in fold.test}
+        for corpus, label in sorted(wanted - here):
+            if corpus in tested:
+                raise InputError(
+                    f"fold {fold.index} ({fold.protocol}) has no {label} of {corpus} to test "
+                    "on; use fewer --folds or another --seed"
+                )
 
 
 def random_folds(clips: Sequence[Clip], n_folds: int, seed: int = 0) -> list[Fold]:
@@ -136,3 +233,22 @@ def validation_split(
         tuple(clip for clip in clips if clip.speaker not in held),
         tuple(clip for clip in clips if clip.speaker in held),
     )
+
+
+def random_validation_split(
+    clips: Sequence[Clip], share: float, seed: int = 0
+) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
+    """Carve validation clips out of the training clips of a random fold.
+
+    Stratified by corpus and label like the fold itself, with speakers on both sides.
+
+    Returns:
+        ``(training, validation)``, with no clip in both.
+
+    Raises:
+        UsageError: ``share`` is not between 0 and a half.
+    """
+    if not 0 < share <= 0.5:
+        raise UsageError(f"the share of validation clips must be over 0 and at most 0.5: {share}")
+    first = random_folds(clips, max(2, round(1 / share)), seed)[0]
+    return first.train, first.test

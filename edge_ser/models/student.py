@@ -95,7 +95,7 @@ class Student(nn.Module):
         self.config, self.silence = config, silence
         self.register_buffer("mel_mean", torch.zeros(c.n_mels))
         self.register_buffer("mel_scale", torch.ones(c.n_mels))
-        two = {"groups": 2}
+        two: dict[str, Any] = {"groups": 2}
         self.shallow = nn.ModuleList(
             (
                 CausalConv(c.n_mels, 2 * c.stem, 5, stride=2),

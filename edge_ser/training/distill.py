@@ -117,10 +117,11 @@ class DistillLoss:
         return loss
 
     def _verdict(self, logits: Tensor, views: list[TeacherView], weight: Tensor) -> Tensor:
-        rows = [row for row, view in enumerate(views) if view.logits is not None]
-        if not rows:
+        known = {row: view.logits for row, view in enumerate(views) if view.logits is not None}
+        if not known:
             return logits.sum() * 0.0
-        target = torch.from_numpy(np.stack([views[row].logits for row in rows]))
+        rows = list(known)
+        target = torch.from_numpy(np.stack(list(known.values())))
         soft = F.softmax(target / self.temperature, dim=-1)[:, None]
         guess = F.log_softmax(logits[rows] / self.temperature, dim=-1)
         divergence = (soft * (soft.clamp(min=1e-8).log() - guess)).sum(-1)

@@ -6,28 +6,32 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from edge_ser.errors import InputError, UsageError
 from edge_ser.files import replace_file
-from edge_ser.training.batches import Batch
 from edge_ser.training.progress import say
 
 __all__ = ["FitSettings", "Fitted", "fit"]
 
 
-class Batches(Protocol):
-    """A source of training batches."""
+B = TypeVar("B")
+B_co = TypeVar("B_co", covariant=True)
+
+
+class Batches(Protocol[B_co]):
+    """A source of training batches, dataclasses of tensors."""
 
     def __len__(self) -> int: ...
 
-    def epoch(self, rng: np.random.Generator) -> Iterator[Batch]: ...
+    def epoch(self, rng: np.random.Generator) -> Iterator[B_co]: ...
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,12 @@ class FitSettings:
         patience: epochs without a better validation before stopping, 0 for never.
     """
 
-    epochs: int = 60
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.02
+    epochs: int = 90
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
     warmup_epochs: float = 2.0
     clip_norm: float = 5.0
-    ema: float = 0.995
+    ema: float = 0.998
     patience: int = 0
     seed: int = 0
 
@@ -66,14 +70,15 @@ class Fitted:
 
 def fit(
     model: nn.Module,
-    batches: Batches,
-    loss: Callable[[nn.Module, Batch, np.random.Generator], Tensor],
+    batches: Batches[B],
+    loss: Callable[[nn.Module, B, np.random.Generator], Tensor],
     validate: Callable[[nn.Module], float] | None,
     settings: FitSettings,
     state_path: Path,
     *,
     resume: bool = False,
     name: str = "training",
+    fabric: Any = None,
 ) -> Fitted:
     """Train ``model`` in place and return its averaged weights of the best epoch.
 
@@ -85,16 +90,28 @@ def fit(
         validate: score of a model in evaluation mode, higher is better; the epoch with the
             best score is kept. Without it the last epoch is.
         state_path: file of the saved state.
+        fabric: a launched ``lightning_fabric.Fabric`` with several processes, each of which
+            calls this with the same arguments; default one process on the best device. The
+            processes share the batches of an epoch, so an epoch has as many optimizer steps
+            as there are whole rounds of batches; rank 0 validates and saves, and what it
+            decides holds for all.
+
+    Raises:
+        InputError: the saved state is of another model or cannot be written.
     """
     from lightning_fabric import Fabric
 
-    fabric = Fabric(accelerator="auto", devices=1)
+    if fabric is None:
+        fabric = Fabric(accelerator="auto", devices=1)
+    rank, world = fabric.global_rank, fabric.world_size
     torch.manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(
         _parameter_groups(model, settings.weight_decay), lr=settings.learning_rate
     )
     average = AveragedModel(model, avg_fn=_warm_average(settings.ema), use_buffers=True)
-    steps_per_epoch = len(batches)
+    steps_per_epoch = len(batches) // world
+    if steps_per_epoch < 1:
+        raise UsageError(f"{len(batches)} batches are too few for {world} processes")
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda step: _rate(
@@ -102,11 +119,18 @@ def fit(
         ),
     )
     wrapped, optimizer = fabric.setup(model, optimizer)
+    average.to(fabric.device)
     best: dict[str, Tensor] | None = None
     best_score, best_epoch, history, first = -math.inf, 0, list[dict[str, float]](), 1
     if resume and state_path.exists():
         state = torch.load(state_path, weights_only=True, map_location=fabric.device)
-        model.load_state_dict(state["model"])
+        try:
+            model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise InputError(
+                f"{state_path}: is the state of another model, so it cannot be resumed; "
+                "take another --out, or leave --resume away to start anew"
+            ) from error
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])
@@ -119,10 +143,17 @@ def fit(
             break
         began = time.monotonic()
         rng = np.random.default_rng([settings.seed, epoch])
+        # Alone, the loss draws from the same numbers as the batches; several processes must
+        # agree on the batches whatever their losses draw.
+        own = rng if world == 1 else np.random.default_rng([settings.seed, epoch, 1 + rank])
+        if world > 1:
+            torch.manual_seed(hash((settings.seed, epoch, rank)) % 2**31)
         total, count = 0.0, 0
         wrapped.train()
-        for batch in batches.epoch(rng):
-            value = loss(wrapped, batch, rng)
+        for index, batch in enumerate(batches.epoch(rng)):
+            if index % world != rank or index >= steps_per_epoch * world:
+                continue
+            value = loss(wrapped, _on_device(batch, fabric.device), own)
             fabric.backward(value)
             fabric.clip_gradients(wrapped, optimizer, max_norm=settings.clip_norm)
             optimizer.step()
@@ -131,19 +162,25 @@ def fit(
             average.update_parameters(model)
             total, count = total + value.item(), count + 1
         record = {"epoch": epoch, "loss": total / max(1, count)}
+        if world > 1:
+            record["loss"] = float(fabric.all_reduce(torch.tensor(record["loss"])))
+            # Batch norm sees other clips in each process; keep the mean of what they saw.
+            for buffer in average.module.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(fabric.all_reduce(buffer.clone(), reduce_op="mean"))
         average.eval()
         if validate is None:
             record_score = float(epoch)
         else:
-            record_score = record["validation"] = validate(average.module)
+            found = validate(average.module) if rank == 0 else 0.0
+            record_score = record["validation"] = float(fabric.broadcast(found, src=0))
         if record_score >= best_score:
             best_score, best_epoch = record_score, epoch
             best = {k: v.detach().clone() for k, v in average.module.state_dict().items()}
         record["seconds"] = time.monotonic() - began
         history.append(record)
-        _save_state(
-            state_path,
-            {
+        if rank == 0:
+            state = {
                 "model": model.state_dict(),
                 "average": average.state_dict(),
                 "optimizer": optimizer.state_dict(),
@@ -155,18 +192,34 @@ def fit(
                 "epoch": epoch,
                 "history": json.dumps(history),
                 "settings": json.dumps(asdict(settings)),
-            },
-        )
-        shown = "  ".join(
-            f"{k} {v:.4f}" for k, v in record.items() if k not in ("epoch", "seconds")
-        )
-        left = (settings.epochs - epoch) * record["seconds"] / 60
-        say(f"{name}: epoch {epoch}/{settings.epochs}  {shown}  ({left:.0f} min left)")
+            }
+            _save_state(state_path, state)
+            shown = "  ".join(
+                f"{k} {v:.4f}" for k, v in record.items() if k not in ("epoch", "seconds")
+            )
+            left = (settings.epochs - epoch) * record["seconds"] / 60
+            say(f"{name}: epoch {epoch}/{settings.epochs}  {shown}  ({left:.0f} min left)")
     if best is None:
         raise ValueError("a run needs at least one epoch")
     model.load_state_dict(best)
     model.eval()
     return Fitted(model, best_epoch, history)
+
+
+def _on_device(batch: B, device: torch.device) -> B:
+    """The batch, a dataclass, with its tensors on ``device``."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.to(device)
+        if isinstance(value, dict):
+            return {key: moved(entry) for key, entry in value.items()}
+        return value
+
+    if device.type == "cpu":
+        return batch
+    known: Any = batch
+    return cast(B, replace(known, **{f.name: moved(getattr(known, f.name)) for f in fields(known)}))
 
 
 def _rate(step: int, total: int, warmup: float) -> float:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,11 +21,35 @@ from edge_ser.metrics import Scores, score
 from edge_ser.models.checkpoint import Checkpoint, save_student
 from edge_ser.models.student import Student, StudentConfig
 from edge_ser.training.bank import FeatureBank
-from edge_ser.training.batches import ClipBatches
+from edge_ser.training.batches import Batch, ClipBatches
 from edge_ser.training.fit import FitSettings, fit
 from edge_ser.training.student import StudentLoss, final_logits, mean_uar, mel_statistics
 
-__all__ = ["FoldResult", "StudentRecipe", "summarise", "train_everything", "train_fold"]
+__all__ = [
+    "FoldResult",
+    "StudentRecipe",
+    "Teacher",
+    "summarise",
+    "train_everything",
+    "train_fold",
+]
+
+
+Loss = Callable[[torch.nn.Module, Batch, np.random.Generator], torch.Tensor]
+
+
+class Teacher(Protocol):
+    """Somebody to learn from beside the labels."""
+
+    def facts(self) -> dict[str, Any]:
+        """For the checkpoint's record."""
+        ...
+
+    def lesson(
+        self, student: Student, clips: Sequence[Clip], label_loss: StudentLoss
+    ) -> tuple[torch.nn.Module, Loss]:
+        """The student, perhaps with throw-away heads, and the loss that teaches it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -45,6 +69,7 @@ class StudentRecipe:
     frames: int = 256
     batch_size: int = 16
     n_masks: int = 2
+    clean_share: float = 0.25
     copies: int = 10
     validation_share: float = 0.12
 
@@ -77,23 +102,27 @@ def train_fold(
     extra: Sequence[Clip],
     out: Path,
     *,
+    teacher: Teacher | None = None,
     resume: bool,
 ) -> FoldResult:
     """Train on a fold and predict its test clips; the checkpoint goes to ``out``.
 
     Args:
         extra: clips of corpora that are never tested on.
+        teacher: to learn from beside the labels.
     """
     train, held = validation_split(fold.train, recipe.validation_share, recipe.fit.seed)
     labels, step_frames = recipe.config.labels, recipe.config.step_frames
 
     def validate(model: torch.nn.Module) -> float:
-        return mean_uar(final_logits(model, bank, held, step_frames), held, labels)
+        student = getattr(model, "student", model)
+        return mean_uar(final_logits(student, bank, held, step_frames), held, labels)
 
     student, epoch = _train(
         recipe,
         bank,
         [*train, *extra],
+        teacher,
         validate if held else None,
         out,
         resume,
@@ -106,6 +135,7 @@ def train_fold(
         "train_speakers": sorted({clip.speaker for clip in (*train, *extra)}),
         "validation_speakers": sorted({clip.speaker for clip in held}),
         "test_speakers": sorted({clip.speaker for clip in fold.test}),
+        "teacher": teacher.facts() if teacher else None,
     }
     _save(student, recipe, (*fold.train, *extra), facts, out)
     logits = final_logits(student, bank, fold.test, step_frames)
@@ -121,6 +151,7 @@ def train_everything(
     calibration: dict[str, Any] | None,
     out: Path,
     *,
+    teacher: Teacher | None = None,
     resume: bool,
 ) -> None:
     """Train on all clips, for as many epochs as the recipe says; nothing is held back.
@@ -128,12 +159,13 @@ def train_everything(
     Args:
         calibration: of the probabilities, found on the folds of a cross-validation.
     """
-    student, epoch = _train(recipe, bank, clips, None, out, resume, "all speakers")
+    student, epoch = _train(recipe, bank, clips, teacher, None, out, resume, "all speakers")
     facts = {
         "protocol": "all speakers",
         "epoch": epoch,
         "train_speakers": sorted({clip.speaker for clip in clips}),
         "test_speakers": [],
+        "teacher": teacher.facts() if teacher else None,
         "calibration": calibration,
     }
     _save(student, recipe, clips, facts, out)
@@ -143,7 +175,8 @@ def _train(
     recipe: StudentRecipe,
     bank: FeatureBank,
     clips: Sequence[Clip],
-    validate: Any,
+    teacher: Teacher | None,
+    validate: Callable[[torch.nn.Module], float] | None,
     out: Path,
     resume: bool,
     name: str,
@@ -159,11 +192,16 @@ def _train(
         step_frames=recipe.config.step_frames,
         batch_size=recipe.batch_size,
         n_masks=recipe.n_masks,
+        clean_share=recipe.clean_share,
     )
+    model: torch.nn.Module = student
+    loss: Loss = recipe.loss
+    if teacher is not None:
+        model, loss = teacher.lesson(student, clips, recipe.loss)
     fitted = fit(
-        student,
+        model,
         batches,
-        recipe.loss,
+        loss,
         validate,
         recipe.fit,
         out / "state.pt",
@@ -171,7 +209,7 @@ def _train(
         name=name,
     )
     write_text(out / "history.json", json.dumps(fitted.history, indent=1))
-    return student, fitted.epoch
+    return student.eval(), fitted.epoch
 
 
 def _save(

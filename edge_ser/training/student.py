@@ -35,7 +35,7 @@ class StudentLoss:
 
     ramp_steps: int = 20
     smoothing: float = 0.1
-    mixup: float = 0.2
+    mixup: float = 0.0
     contexts: tuple[int, ...] = (16, 32, 64, 64)
 
     def __call__(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Tensor:

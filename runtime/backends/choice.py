@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from edge_ser.errors import BackendError, UsageError
+from edge_ser.errors import BackendError, MissingExtra, UsageError
 from edge_ser.pack import Pack, Target
 from edge_ser.runtime.backends.base import Engine
 
@@ -14,7 +14,7 @@ __all__ = ["BACKENDS", "load_engine"]
 log = logging.getLogger(__name__)
 
 BACKENDS: tuple[str, ...] = ("onnxruntime", "tensorrt", "tensorrt-rtx")
-"""Names that a pack may target; this release computes with the first."""
+"""Names that a pack may target; ``auto`` is the first."""
 
 
 def load_engine(
@@ -25,6 +25,7 @@ def load_engine(
     threads: int = 1,
     allow_fallback: bool = False,
     node_profile: Path | None = None,
+    engine: Path | None = None,
 ) -> Engine:
     """Load the model of ``pack`` for ``backend``.
 
@@ -34,6 +35,7 @@ def load_engine(
         threads: threads of one step.
         allow_fallback: take ONNX Runtime, with a warning, when ``backend`` fails.
         node_profile: file name prefix of the engine's own profile, None for none.
+        engine: file of a built TensorRT engine; None to look in the cache.
 
     Raises:
         UsageError: the backend or precision is unknown.
@@ -46,27 +48,25 @@ def load_engine(
     if threads < 1:
         raise UsageError(f"at least one thread is needed, got {threads}")
     chosen = "onnxruntime" if backend == "auto" else backend
+    if engine is not None and chosen == "onnxruntime":
+        raise UsageError(f"engine {engine} needs --backend tensorrt or tensorrt-rtx")
     try:
-        return _load(pack, chosen, precision, threads, node_profile)
-    except BackendError as error:
+        if chosen != "onnxruntime":
+            from edge_ser.runtime.backends.trt import TrtEngine
+
+            return TrtEngine.load(pack, chosen, precision, engine)
+        return _load(pack, precision, threads, node_profile)
+    except (BackendError, MissingExtra) as error:
         if not allow_fallback or chosen == "onnxruntime":
             raise
         log.warning("%s; falling back to onnxruntime", error)
-        return _load(pack, "onnxruntime", "auto", threads, node_profile)
+        return _load(pack, "auto", threads, node_profile)
 
 
-def _load(
-    pack: Pack, backend: str, precision: str, threads: int, node_profile: Path | None
-) -> Engine:
-    target = _target(pack, backend, precision)
-    if backend == "onnxruntime":
-        from edge_ser.runtime.backends.ort import OrtEngine
+def _load(pack: Pack, precision: str, threads: int, node_profile: Path | None) -> Engine:
+    from edge_ser.runtime.backends.ort import OrtEngine
 
-        return OrtEngine(pack, target, threads, node_profile)
-    raise BackendError(
-        f"backend {backend!r} is not available in this release of edge-ser; "
-        "use --backend onnxruntime or --allow-fallback"
-    )
+    return OrtEngine(pack, _target(pack, "onnxruntime", precision), threads, node_profile)
 
 
 def _target(pack: Pack, backend: str, precision: str) -> Target:

@@ -42,9 +42,7 @@ def test_help_needs_nothing_extra(verb: str | None) -> None:
 
 
 @pytest.mark.parametrize("action", ["list", "info", "verify"])
-def test_help_of_the_verbs_of_a_verb(
-    action: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_of_the_verbs_of_a_verb(action: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pack", action, "-h"]) == 0
     assert "--json" in capsys.readouterr().out
 

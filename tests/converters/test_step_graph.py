@@ -16,7 +16,6 @@ from making.students import TINY, mel_of, random_student  # noqa: E402
 from edge_ser.converters.forms import FloatForm  # noqa: E402
 from edge_ser.converters.step_graph import StepModel, build_step  # noqa: E402
 from edge_ser.converters.weights import fold_student  # noqa: E402
-from edge_ser.errors import InputError  # noqa: E402
 from edge_ser.frontend import LogMelSpec  # noqa: E402
 from edge_ser.models import Student, StudentConfig  # noqa: E402
 
@@ -102,18 +101,6 @@ def test_the_model_takes_and_gives_what_it_says() -> None:
     assert all(0 not in shape for shape in shapes.values()), "all shapes are static"
 
 
-@pytest.mark.parametrize(
-    "name", ["high.1.conv.weight", "memory.gate.bias", "mel_mean", "shallow.0.norm.running_var"]
-)
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_weight_that_is_no_number_is_named(name: str, bad: float) -> None:
-    student = random_student()
-    with torch.no_grad():
-        student.state_dict()[name].view(-1)[0] = bad
-    with pytest.raises(InputError, match=f"weight {name} holds NaN or infinite"):
-        fold_student(student)
-
-
 def test_folding_leaves_the_student_as_it_was() -> None:
     student = random_student()
     before = {name: value.clone() for name, value in student.state_dict().items()}
@@ -126,5 +113,5 @@ def test_folding_leaves_the_student_as_it_was() -> None:
 def test_state_before_the_stream_is_silence_and_zero() -> None:
     student = random_student()
     first, *rest = build_step(fold_student(student), FloatForm()).states
-    assert set(first.before) == {pytest.approx(student.silence)}
-    assert all(not any(state.before) for state in rest)
+    assert first.before == pytest.approx(student.silence)
+    assert all(state.before == 0.0 for state in rest)

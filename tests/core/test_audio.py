@@ -128,9 +128,9 @@ def test_lossy_formats(tmp_path: Path, kind: str) -> None:
 def test_resampling_does_not_depend_on_the_chunks(chunk: int) -> None:
     samples = speech(0.5, rate_hz=8000)
     whole = StreamResampler(8000, RATE).push(samples, last=True)
-    stream, parts = StreamResampler(8000, RATE), []
-    for start in range(0, len(samples), chunk):
-        parts.append(stream.push(samples[start : start + chunk]))
+    stream = StreamResampler(8000, RATE)
+    cut = [samples[start : start + chunk] for start in range(0, len(samples), chunk)]
+    parts = [stream.push(part) for part in cut]
     parts.append(stream.push(np.empty(0, np.float32), last=True))
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-6)
 

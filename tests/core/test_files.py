@@ -52,9 +52,14 @@ def test_an_error_while_writing_keeps_the_old_file_and_leaves_nothing_behind(
 ) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(RuntimeError, match="half-way"), replace_file(path) as file:
-        file.write(b"new")
-        raise RuntimeError("half-way")
+
+    def fail_half_way() -> None:
+        with replace_file(path) as file:
+            file.write(b"new")
+            raise RuntimeError("half-way")
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        fail_half_way()
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]
 

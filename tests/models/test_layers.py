@@ -25,21 +25,23 @@ def lived_in(layer: CausalConv) -> CausalConv:
     return layer.eval()
 
 
-@pytest.mark.parametrize("kernel", [1, 3, 5])
-@pytest.mark.parametrize("dilation", [1, 4])
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("shortcut", [False, True])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    ("kernel", "dilation", "groups", "shortcut", "stride"),
+    [
+        (1, 1, 1, False, 1),
+        (5, 1, 1, False, 2),
+        (5, 1, 2, True, 1),
+        (3, 1, 2, False, 2),
+        (3, 1, 2, True, 1),
+        (3, 8, 2, True, 1),
+        (3, 4, 1, False, 1),
+    ],
+)
 def test_one_folded_convolution_does_the_work_of_all(
     kernel: int, dilation: int, groups: int, shortcut: bool, stride: int
 ) -> None:
-    if stride == 2 and (shortcut or kernel == 1 or dilation > 1):
-        pytest.skip("no such layer")
-    layer = lived_in(
-        CausalConv(
-            8, 8, kernel, stride=stride, dilation=dilation, groups=groups, shortcut=shortcut
-        )
-    )
+    sizes = {"stride": stride, "dilation": dilation, "groups": groups}
+    layer = lived_in(CausalConv(8, 8, kernel, shortcut=shortcut, **sizes))
     x = torch.randn(3, 8, 24)
     weight, bias = layer.folded()
     padded = torch.nn.functional.pad(x, (layer.history, 0))
@@ -98,9 +100,7 @@ def naive_attention(
 
 
 @pytest.mark.parametrize(("context", "step", "reach"), [(6, 2, None), (8, 4, 3), (4, 1, 0)])
-def test_attention_is_what_its_docstring_says(
-    context: int, step: int, reach: int | None
-) -> None:
+def test_attention_is_what_its_docstring_says(context: int, step: int, reach: int | None) -> None:
     layer = CrossAttention(8, 2, context, step).eval()
     own, other = torch.randn(1, 8, 24), torch.randn(1, 8, 24)
     expected = naive_attention(layer, own, other, context if reach is None else reach)

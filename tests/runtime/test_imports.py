@@ -37,7 +37,7 @@ def modules_of(package: str) -> list[str]:
     return sorted(found)
 
 
-def run(code: str) -> "subprocess.CompletedProcess[str]":
+def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", FENCE + code], capture_output=True, text=True, timeout=300
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import tracemalloc
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def test_python_memory_stays_flat(shared_pack: Path) -> None:
         listen(10)
         gc.collect()
         before, _ = tracemalloc.get_traced_memory()
-        listen(150)
+        listen(60)
         gc.collect()
         after, _ = tracemalloc.get_traced_memory()
     finally:
@@ -42,19 +43,23 @@ def test_resident_memory_stays_flat(shared_pack: Path) -> None:
     recognizer = Recognizer.open(shared_pack)
     process = psutil.Process()
 
-    def listen(n_streams: int) -> None:
-        for _ in range(n_streams):
+    states = next(iter(recognizer.manifest.targets.values())).states
+    itemsize = {"float32": 4, "uint8": 1, "int8": 1}
+    bytes_of_a_stream = 2 * sum(math.prod(s.shape) * itemsize[s.dtype] for s in states)
+    n_streams = 1 + 16 * 2**20 // bytes_of_a_stream
+
+    def open_streams(n: int) -> None:
+        for _ in range(n):
             stream = recognizer.stream()
-            for _ in range(4):
-                stream.push(CHUNK)
+            stream.push(CHUNK[:1280])
             stream.finish()
 
-    listen(40)
+    open_streams(n_streams // 4)
     gc.collect()
     before = process.memory_info().rss
-    listen(160)
+    open_streams(n_streams)
     gc.collect()
-    # A leak of one state per stream would be 10 times as much.
+    # Streams that stayed would hold 16 MiB in their states alone.
     assert process.memory_info().rss - before < 8 * 2**20
 
 
@@ -62,12 +67,12 @@ def test_the_last_verdict_does_not_depend_on_the_age_of_a_stream(shared_pack: Pa
     recognizer = Recognizer.open(shared_pack)
     quiet = np.zeros(16000, np.int16)
     young, old = recognizer.stream(), recognizer.stream()
-    for _ in range(120):
+    for _ in range(60):
         old.push(CHUNK)
     for stream in (young, old):
         for _ in range(12):  # the attention's past is 12 s away, the level has fallen
             stream.push(quiet)
-    for _ in range(60):
+    for _ in range(40):
         first, second = young.push(CHUNK), old.push(CHUNK)
     for one, other in zip(first, second, strict=True):
         assert one.probabilities == pytest.approx(other.probabilities, abs=0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from pathlib import Path
@@ -63,9 +64,7 @@ def test_the_events_of_an_utterance(recognizer: Recognizer, pcm: NDArray[np.int1
         assert sum(event.probabilities.values()) == pytest.approx(1.0)
         assert event.label == max(event.probabilities, key=lambda key: event.probabilities[key])
         assert event.confidence == max(event.probabilities.values())
-        assert event.abstained == (
-            event.confidence < recognizer.manifest.calibration.abstain_below
-        )
+        assert event.abstained == (event.confidence < recognizer.manifest.calibration.abstain_below)
         parts = event.latency_ms
         assert parts.total == pytest.approx(parts.frontend + parts.infer + parts.post)
         assert parts.frontend > 0
@@ -241,9 +240,7 @@ class Raiser(Recorder):
             raise RuntimeError("a hook broke")
 
 
-def test_hooks_hear_of_every_stage_in_order(
-    recognizer: Recognizer, pcm: NDArray[np.int16]
-) -> None:
+def test_hooks_hear_of_every_stage_in_order(recognizer: Recognizer, pcm: NDArray[np.int16]) -> None:
     hook = Recorder()
     events = events_of(recognizer.stream("mic0", hooks=[hook]), cut(pcm, 500))
     assert len(hook.told) == 4 * len(events)
@@ -255,7 +252,7 @@ def test_hooks_hear_of_every_stage_in_order(
         ]  # fmt: skip
         assert [timing.step for timing in (*stages, whole)] == [step] * 4
         assert stages[0].start_ns == whole.start_ns
-        for first, second in zip(stages, stages[1:], strict=False):
+        for first, second in itertools.pairwise(stages):
             assert second.start_ns == first.start_ns + first.duration_ns
         assert sum(stage.duration_ns for stage in stages) == whole.duration_ns
         assert whole.stream_id == "mic0"
@@ -323,9 +320,7 @@ def test_threads_share_a_recognizer(recognizer: Recognizer) -> None:
     assert [together[index] for index in range(len(clips))] == alone
 
 
-def test_a_stream_may_move_between_threads(
-    recognizer: Recognizer, pcm: NDArray[np.int16]
-) -> None:
+def test_a_stream_may_move_between_threads(recognizer: Recognizer, pcm: NDArray[np.int16]) -> None:
     stream, events = recognizer.stream(), list[Event]()
     for part in cut(pcm, 5000):
         thread = threading.Thread(target=lambda part=part: events.extend(stream.push(part)))

@@ -1,0 +1,168 @@
+"""Cross-validated accuracy of the deployed model: convert every fold, stream its test clips.
+
+    python -m benchmarks.crossval RUN --data emodb=DIR --data ravdess=DIR
+
+RUN is the folder of a cross-validation by `edge-ser train student` or `edge-ser distill`. Each
+fold's checkpoint is converted with ranges from its training speakers only and streamed step by
+step, as INT8 and as float, over the clips of its test speakers. The pooled figures and their
+JSON go to RUN/deployed.json, which `edge-ser convert --metrics` takes for the model card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_ser.calibration.confidence import fit_temperature, softmax
+from edge_ser.cli.options import corpus_folders
+from edge_ser.converters.convert import Request, convert
+from edge_ser.corpora import Clip, load_corpus
+from edge_ser.files import write_text
+from edge_ser.metrics import score
+from edge_ser.models.checkpoint import load_student
+from edge_ser.runtime import Recognizer
+from edge_ser.runtime.evaluate import evaluate
+
+FORMS = {"int8": "cpu", "fp32": "float"}
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", action="append", required=True, metavar="CORPUS=DIR")
+    options = parser.parse_args()
+    checkpoints = sorted(options.run.glob("fold*/checkpoint.safetensors"))
+    if len(checkpoints) < 2:
+        print(f"{options.run}: holds no cross-validation (fold0/, fold1/, …)", file=sys.stderr)
+        return 2
+    clips = [
+        clip
+        for name, folder in corpus_folders(options.data).items()
+        for clip in load_corpus(name, folder).clips
+    ]
+    report = measure(checkpoints, clips)
+    write_text(options.run / "deployed.json", json.dumps(report, indent=1) + "\n")
+    show(report)
+    return 0
+
+
+def measure(checkpoints: list[Path], clips: list[Clip]) -> dict[str, Any]:
+    """Figures of all folds, pooled over their test clips."""
+    rows: dict[str, list[tuple[int, Clip, dict[str, float]]]] = defaultdict(list)
+    protocol, labels = "", ()
+    for fold, path in enumerate(checkpoints):
+        checkpoint = load_student(path)
+        labels = checkpoint.student.config.labels
+        protocol = f"{len(checkpoints)}-fold {checkpoint.training['protocol']}"
+        tested = set(checkpoint.training["test_speakers"])
+        known = [clip for clip in clips if clip.label in labels]
+        train = [clip for clip in known if clip.speaker not in tested]
+        test = [clip for clip in known if clip.speaker in tested]
+        with tempfile.TemporaryDirectory() as folder:
+            pack = Path(folder) / "pack"
+            request = Request("fold", "0", train, tuple(FORMS.values()))
+            convert(checkpoint, request, pack, ignore_gates=True)
+            for precision in FORMS:
+                found = evaluate(Recognizer.open(pack, precision=precision), test)
+                rows[precision] += [
+                    (fold, clip, row["probabilities"])
+                    for clip, row in zip(test, found.predictions, strict=True)
+                ]
+        print(f"{path.parent.name}: {len(test)} clips of {len(tested)} speakers", file=sys.stderr)
+    same = [
+        max(a, key=a.__getitem__) == max(b, key=b.__getitem__)
+        for (_, _, a), (_, _, b) in zip(rows["int8"], rows["fp32"], strict=True)
+    ]
+    return {
+        "cross_validation": _figures(rows["int8"], labels, protocol, "INT8"),
+        "cross_validation_float": _figures(rows["fp32"], labels, protocol, "float"),
+        "label_agreement": float(np.mean(same)),
+    }
+
+
+def _figures(
+    rows: list[tuple[int, Clip, dict[str, float]]],
+    labels: tuple[str, ...],
+    protocol: str,
+    precision: str,
+) -> dict[str, Any]:
+    corpora: dict[str, Any] = {}
+    for corpus in sorted({clip.corpus for _, clip, _ in rows}):
+        part = [row for row in rows if row[1].corpus == corpus]
+        truth = [labels.index(clip.label) for _, clip, _ in part]
+        chances = np.array([[found[label] for label in labels] for _, _, found in part])
+        per_fold = [
+            score(
+                [t for t, row in zip(truth, part, strict=True) if row[0] == fold],
+                chances[[row[0] == fold for row in part]],
+                labels,
+            ).uar
+            for fold in sorted({row[0] for row in part})
+        ]
+        corpora[corpus] = {
+            **score(truth, chances, labels).to_dict(),
+            "speakers": len({clip.speaker for _, clip, _ in part}),
+            "uar_of_folds": [round(value, 4) for value in per_fold],
+        }
+    return {
+        "protocol": protocol,
+        "precision": precision,
+        "labels": list(labels),
+        "corpora": corpora,
+        "confidence": _confidence(rows, labels),
+    }
+
+
+def _confidence(
+    rows: list[tuple[int, Clip, dict[str, float]]], labels: tuple[str, ...]
+) -> dict[str, float]:
+    """Calibration found on all folds but one and judged on that one."""
+    truth = np.array([labels.index(clip.label) for _, clip, _ in rows])
+    logits = np.log(np.array([[max(f[label], 1e-9) for label in labels] for _, _, f in rows]))
+    fold = np.array([index for index, _, _ in rows])
+    chances = np.empty_like(logits)
+    for held in np.unique(fold):
+        fitted = fit_temperature(logits[fold != held], truth[fold != held].tolist(), "")
+        chances[fold == held] = softmax(logits[fold == held] / fitted.temperature)
+    right = chances.argmax(axis=1) == truth
+    sure = np.argsort(-chances.max(axis=1))[: round(0.8 * len(right))]
+    return {
+        "ece_before": round(score(truth, softmax(logits), labels).ece, 4),
+        "ece_after": round(score(truth, chances, labels).ece, 4),
+        "accuracy": round(float(right.mean()), 4),
+        "accuracy_of_surest_80_percent": round(float(right[sure].mean()), 4),
+    }
+
+
+def show(report: dict[str, Any]) -> None:
+    """The table for people."""
+    whole, real = report["cross_validation"], report["cross_validation_float"]
+    print(f"{whole['protocol']}, final events of the streaming model")
+    print("corpus    clips  speakers   UAR INT8  UAR float  accuracy INT8  UAR of folds, INT8")
+    for name, figures in whole["corpora"].items():
+        print(
+            f"{name:<9} {figures['n']:5d} {figures['speakers']:9d} {figures['uar']:10.3f} "
+            f"{real['corpora'][name]['uar']:10.3f} {figures['accuracy']:14.3f}  "
+            + " ".join(f"{value:.3f}" for value in figures["uar_of_folds"])
+        )
+    confidence = whole["confidence"]
+    print(f"label agreement INT8/float {report['label_agreement']:.1%}")
+    print(
+        f"ECE {confidence['ece_before']:.3f} raw, {confidence['ece_after']:.3f} calibrated; "
+        f"accuracy {confidence['accuracy']:.3f}, of the surest 80 % "
+        f"{confidence['accuracy_of_surest_80_percent']:.3f}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""The service measured from outside, through a virtual microphone of a real PulseAudio.
+
+    python benchmarks/live_latency.py --pack PACK --voice talk.wav --seconds 30 --clients 50
+    python benchmarks/live_latency.py --pack PACK --cycles 100
+
+The first prints, as JSON, milliseconds from the block with the last sample of a step being in
+the audio buffer to its event being at a WebSocket client (both clocks are the machine's
+monotonic one), whether any client missed an event, and the service's CPU time in speech and
+in silence as a share of one core. The second unplugs and replugs the microphone and prints
+how often the service said so and how long it took to come back. Needs tests/apt-packages.txt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import websockets
+
+from edge_ser.audio import load_mono
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "live"))
+from sound_server import SoundServer, missing  # noqa: E402
+
+PORT = 18765
+URL = f"ws://127.0.0.1:{PORT}/v1/events"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pack", help="(default: the bundled pack)")
+    parser.add_argument("--voice", type=Path, default=ROOT / "edge_ser" / "samples" / "demo.wav")
+    parser.add_argument("--seconds", type=float, default=30, help="of speech, and of silence")
+    parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--cycles", type=int, default=0, help="unplug and replug instead")
+    options = parser.parse_args()
+    if (why := missing()) is not None:
+        sys.exit(why)
+    sound = SoundServer()
+    sound.env["PYTHONPATH"] = str(ROOT)
+    pack = ["--pack", options.pack] if options.pack else []
+    server = subprocess.Popen(
+        [sys.executable, "-m", "edge_ser", "serve", "--input", f"mic:{sound.name}",
+         "--port", str(PORT), *pack], env=sound.env,
+    )  # fmt: skip
+    try:
+        wait_for(server)
+        if options.cycles:
+            report = asyncio.run(replug(sound, server, options.cycles))
+        else:
+            voice = load_mono(options.voice, 16000)
+            report = asyncio.run(measure(sound, server, options, voice))
+        json.dump(report, sys.stdout, indent=1)
+        print()
+    finally:
+        server.terminate()
+        server.wait(20)
+        sound.close()
+
+
+def wait_for(server: subprocess.Popen[bytes]) -> None:
+    """Until the service answers."""
+    import socket
+
+    while True:
+        if server.poll() is not None:
+            sys.exit("the service did not start")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", PORT)) == 0:
+                return
+        time.sleep(0.1)
+
+
+async def measure(
+    sound: SoundServer, server: Any, options: argparse.Namespace, voice: np.ndarray
+) -> dict[str, Any]:
+    """Latency, loss and CPU."""
+    process = psutil.Process(server.pid)
+    heard: list[list[int]] = [[] for _ in range(options.clients)]
+    ages: list[float] = []
+
+    async def listen(number: int) -> None:
+        async with websockets.connect(URL, compression=None, max_queue=None) as ws:
+            async for text in ws:
+                now = time.perf_counter_ns()
+                event = json.loads(text)
+                heard[number].append(event["seq"])
+                if number == 0 and event["type"] == "emotion" and not event["final"]:
+                    ages.append((now - event["captured_ns"]) / 1e6)
+
+    tasks = [asyncio.create_task(listen(number)) for number in range(options.clients)]
+    await asyncio.sleep(3)
+    silent = await cpu(process, options.seconds)
+    gap = np.zeros(16000, np.float32)
+    n = 1 + int((options.seconds + 5) / (len(voice) / 16000))
+    talk = np.concatenate([np.concatenate([voice, gap[:4000]]) for _ in range(n)])
+    player = sound.play((np.clip(talk, -1, 1) * 32767).astype("<i2").tobytes())
+    await asyncio.sleep(2)
+    speech = await cpu(process, options.seconds)
+    player.kill()
+    player.wait()
+    await asyncio.sleep(2)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    whole = max(heard, key=len)
+    holes = sum(mine[-1] - mine[0] + 1 - len(mine) for mine in heard if mine)
+    # The first steps of an utterance reach back to before it was told, in one burst.
+    return {
+        "clients": options.clients,
+        "events": len(whole),
+        "events_missed": holes + sum(len(whole) - len(mine) for mine in heard),
+        "latency_ms": {
+            name: round(float(np.percentile(ages, share)), 2) if ages else None
+            for name, share in (("p50", 50), ("p90", 90), ("p99", 99), ("max", 100))
+        },
+        "cpu_silence": round(silent, 4),
+        "cpu_speech": round(speech, 4),
+        "cpu_ratio": round(silent / speech, 3) if speech else None,
+    }
+
+
+async def cpu(process: psutil.Process, seconds: float) -> float:
+    """Share of one core over ``seconds``."""
+    before, begin = process.cpu_times(), time.monotonic()
+    await asyncio.sleep(seconds)
+    after = process.cpu_times()
+    used = after.user + after.system - before.user - before.system
+    return used / (time.monotonic() - begin)
+
+
+async def replug(sound: SoundServer, server: Any, cycles: int) -> dict[str, Any]:
+    """Pull the plug and put it back."""
+    back: list[float] = []
+    told = 0
+    async with websockets.connect(URL, compression=None) as ws:
+
+        async def until(kind: str) -> None:
+            while json.loads(await asyncio.wait_for(ws.recv(), 60))["type"] != kind:
+                pass
+
+        await asyncio.sleep(3)
+        for _ in range(cycles):
+            sound.unplug()
+            await until("source.lost")
+            told += 1
+            sound.plug()
+            begin = time.monotonic()
+            await until("source.restored")
+            back.append(time.monotonic() - begin)
+            await asyncio.sleep(0.3)
+    return {
+        "cycles": cycles,
+        "lost_told": told,
+        "alive": server.poll() is None,
+        "back_s": {
+            "p50": round(float(np.median(back)), 2),
+            "p99": round(float(np.percentile(back, 99)), 2),
+            "max": round(max(back), 2),
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()

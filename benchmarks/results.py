@@ -1,0 +1,200 @@
+"""Write the results page from the JSON of training runs.
+
+    python -m benchmarks.results RUN/results.json … --out docs/results.md
+
+Every figure on the page comes from a run's own JSON; each row carries its command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_ser.errors import EdgeSerError, InputError, MissingExtra
+from edge_ser.files import replace_file, write_text
+
+__all__ = ["main", "page"]
+
+# What the publications state, in percent; neither says how its folds were made.
+PUBLISHED = {
+    ("depth-weighted", "emodb"): ("accuracy", 96.58),
+    ("depth-weighted", "ravdess"): ("accuracy", 93.73),
+    ("depth-weighted", "kesdy18"): ("accuracy", 87.17),
+    ("cross-attention", "iemocap"): ("accuracy", 74.6),
+}
+SOURCES = {
+    "depth-weighted": "Kakuba and Han, ICUFN 2025",
+    "cross-attention": "Deeb, Savchenko and Makarov, IEEE Access 2025",
+}
+NOTES = {
+    "random": "speakers overlap between training and test: flattering, kept for comparison "
+    "with published work only",
+    "speaker-independent": "no speaker of the test part is heard in training",
+    "leave-one-speaker-out": "one fold per speaker",
+    "leave-one-session-out": "one fold per session of two speakers",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the page and its figures; 0, or 2 with a line on stderr."""
+    parser = argparse.ArgumentParser(prog="benchmarks.results", description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RESULTS.json")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.md")
+    options = parser.parse_args(argv)
+    try:
+        runs = [_read(path) for path in options.runs]
+        figures = _figures(runs, options.out.parent / "figures")
+        write_text(options.out, page(runs, figures))
+    except EdgeSerError as error:
+        print(f"results: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+def _read(path: Path) -> dict[str, Any]:
+    path = path / "results.json" if path.is_dir() else path
+    try:
+        run: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such results; has the run finished all folds?") from None
+    except ValueError as error:
+        raise InputError(f"{path}: is no JSON ({error})") from error
+    lacking = [key for key in ("protocol", "corpora", "labels", "seed") if key not in run]
+    if lacking:
+        raise InputError(f"{path}: has no {lacking[0]!r}, so it was not written by edge-ser train")
+    run.setdefault("model", "student")
+    run["name"] = path.parent.name
+    return run
+
+
+def page(runs: Sequence[dict[str, Any]], figures: dict[tuple[str, str], str]) -> str:
+    """The page as Markdown.
+
+    Args:
+        runs: reports of ``edge-ser train``, each with a ``name``.
+        figures: confusion figures by run name and corpus, relative to the page.
+    """
+    lines = [
+        "# Results",
+        "",
+        "Made by `python -m benchmarks.results` from the JSON of the runs; do not edit by hand.",
+        "",
+        "Figures are mean ± standard deviation over the folds, in percent. UAR is the mean "
+        "recall of the labels. No epoch, threshold or setting was chosen on test clips.",
+    ]
+    for protocol in sorted({run["protocol"] for run in runs}):
+        lines += ["", f"## {protocol}", "", NOTES.get(protocol, "").capitalize() + ".", ""]
+        for corpus in sorted({c for run in runs for c in run["corpora"]}):
+            rows = [r for r in runs if r["protocol"] == protocol and corpus in r["corpora"]]
+            for labels in sorted({tuple(run["labels"]) for run in rows}):
+                same = [run for run in rows if tuple(run["labels"]) == labels]
+                lines += _table(corpus, labels, same, figures)
+    lines += ["", "## Commands", ""]
+    for run in runs:
+        lines += [f"- `{run['name']}`: `{run.get('command', 'edge-ser train student')}`"]
+    lines += ["", *_about_the_publications(runs), ""]
+    return "\n".join(lines)
+
+
+def _table(
+    corpus: str,
+    labels: tuple[str, ...],
+    runs: Sequence[dict[str, Any]],
+    figures: dict[tuple[str, str], str],
+) -> list[str]:
+    lines = [
+        f"### {corpus}, {len(labels)} labels",
+        "",
+        ", ".join(labels),
+        "",
+        "| run | model | parameters | folds | clips | accuracy | UAR | macro F1 |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for run in sorted(runs, key=lambda run: -run["corpora"][corpus]["mean"]["uar"]):
+        figures_of = run["corpora"][corpus]
+        size = run.get("parameters")
+        cells = [
+            run["name"],
+            run["model"],
+            f"{size / 1000:,.0f} k" if size else "–",
+            str(len(figures_of["folds"])),
+            str(figures_of["pooled"]["n"]),
+            *(
+                f"{100 * figures_of['mean'][key]:.1f} ± {100 * figures_of['sd'][key]:.1f}"
+                for key in ("accuracy", "uar", "macro_f1")
+            ),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    for run in runs:
+        figure = figures.get((run["name"], corpus))
+        if figure:
+            lines += ["", f"![Confusion of {run['name']} on {corpus}]({figure})"]
+    return [*lines, ""]
+
+
+def _about_the_publications(runs: Sequence[dict[str, Any]]) -> list[str]:
+    lines = [
+        "## Beside the publications",
+        "",
+        "Both models are reconstructions: only the abstracts are public, without layer sizes, "
+        "features, folds or code. Their numbers lie where random splits of the same corpora lie.",
+        "",
+        "| model | corpus | published | protocol of our run | ours | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (model, corpus), (key, published) in PUBLISHED.items():
+        ours = [r for r in runs if r["model"] == model and corpus in r["corpora"]]
+        if not ours:
+            lines.append(
+                f"| {model} ({SOURCES[model]}) | {corpus} | {published} | – | not run | "
+                "the corpus is not at hand or the run is not on this page |"
+            )
+        for run in ours:
+            value = 100 * run["corpora"][corpus]["mean"][key]
+            remark = "reached" if value >= published else f"{published - value:.1f} points short"
+            if run["protocol"] != "random":
+                remark += "; a harder protocol than a random split"
+            lines.append(
+                f"| {model} ({SOURCES[model]}) | {corpus} | {published} | {run['protocol']}, "
+                f"{len(run['labels'])} labels | {value:.1f} | {remark} |"
+            )
+    return lines
+
+
+def _figures(runs: Sequence[dict[str, Any]], folder: Path) -> dict[tuple[str, str], str]:
+    """Draw the confusion of each run and corpus, over all folds."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtra("matplotlib", "semantic", "draw confusion figures") from None
+    drawn = {}
+    for run in runs:
+        for corpus, figures_of in run["corpora"].items():
+            confusion = figures_of["pooled"]["confusion"]
+            labels, matrix = confusion["labels"], confusion["matrix"]
+            figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+            axes = figure.subplots()
+            shares = [[n / max(1, sum(row)) for n in row] for row in matrix]
+            axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+            axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
+            axes.set_yticks(range(len(labels)), labels)
+            axes.set_xlabel("recognised")
+            axes.set_ylabel("true")
+            axes.set_title(f"{run['name']}: {corpus}, {run['protocol']}", fontsize=9)
+            for y, row in enumerate(matrix):
+                for x, n in enumerate(row):
+                    color = "white" if shares[y][x] > 0.5 else "black"
+                    axes.text(x, y, str(n), ha="center", va="center", fontsize=8, color=color)
+            path = folder / f"confusion-{run['name']}-{corpus}.svg"
+            with replace_file(path) as file:
+                figure.savefig(file, format="svg", metadata={"Date": None})
+            drawn[run["name"], corpus] = f"figures/{path.name}"
+    return drawn
+
+
+if __name__ == "__main__":
+    sys.exit(main())

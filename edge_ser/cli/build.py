@@ -1,0 +1,190 @@
+"""``edge-ser build``: a TensorRT engine on or for a target."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_ser.cli.options import add_json, print_json
+from edge_ser.errors import BackendError, MissingExtra
+
+if TYPE_CHECKING:
+    from edge_ser.converters.engine.auto import Trial
+    from edge_ser.converters.engine.build import Built
+    from edge_ser.converters.engine.variants import Variant
+
+__all__ = ["add_arguments", "execute"]
+
+_LEAST_AGREEMENT = 0.98
+_WORST_SCORE = 0.10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of ``build``."""
+    parser.add_argument("pack", nargs="?", help="folder, .tar or id (default: the bundled pack)")
+    parser.add_argument("--backend", required=True, choices=["tensorrt", "tensorrt-rtx"])
+    parser.add_argument(
+        "--compute-capability",
+        action="append",
+        default=[],
+        metavar="CC",
+        help="GPU to build for, like 8.6; several for one engine (tensorrt-rtx only; "
+        "default: the GPU of this machine)",
+    )
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        help="auto (build all, keep the fastest that agrees), int8 (in FP32), mixed (INT8 in "
+        "FP16), fp16 or fp32 (default: auto)",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="engine file (default: the cache)")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="engine cache of your own")
+    parser.add_argument("--timing-cache", metavar="FILE", help="keep kernel timings (tensorrt)")
+    parser.add_argument(
+        "--workspace-mb", type=int, default=256, metavar="N", help="scratch of a layer (256)"
+    )
+    parser.add_argument(
+        "--memory-mb", type=int, metavar="N", help="GPU memory for trying kernels (default: all)"
+    )
+    parser.add_argument(
+        "--optimization-level", type=int, default=3, metavar="0-5", help="effort (default: 3)"
+    )
+    parser.add_argument(
+        "--min-int8-share",
+        type=float,
+        metavar="X",
+        help="fail (3) if less of the multiplications run in INT8 (default: 0.9; 0 on Turing)",
+    )
+    parser.add_argument("--force", action="store_true", help="build even if the cache has it")
+    add_json(parser)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Do what ``options`` ask."""
+    try:
+        import onnx  # noqa: F401 - said here in one line instead of deep inside
+    except ImportError as error:
+        raise MissingExtra("onnx", "tensorrt", "build engines") from error
+    from edge_ser.converters.engine.build import Limits, build_variant, capabilities_for
+    from edge_ser.converters.engine.settings import parse_capabilities
+    from edge_ser.converters.engine.variants import (
+        DEFAULT_REASON,
+        default_variant,
+        variants_for,
+    )
+    from edge_ser.engines import EngineCache, cache_folder, find_host, load_bindings
+    from edge_ser.pack import open_pack
+
+    asked = parse_capabilities(options.compute_capability)
+    pack = open_pack(options.pack)
+    bindings, host = load_bindings(options.backend), find_host()
+    capabilities = capabilities_for(options.backend, asked, bindings, host)
+    variants = variants_for(options.precision, options.backend, capabilities)
+    limits = Limits(
+        options.workspace_mb,
+        options.memory_mb,
+        options.optimization_level,
+        options.timing_cache,
+        options.min_int8_share,
+        options.force,
+    )
+    cache = EngineCache(options.cache or cache_folder())
+    note = None
+
+    def build(variant: Variant, automatic: bool = False) -> Built:
+        return build_variant(
+            pack, variant, capabilities, bindings, host, limits,
+            out=options.out, cache=cache, progress=_Progress(str(variant)), automatic=automatic,
+        )  # fmt: skip
+
+    if options.precision != "auto":
+        built = build(variants[0])
+    elif host.compute_capability in capabilities and options.out is None:
+        built = _measured(pack, variants, build)
+    else:
+        note = DEFAULT_REASON
+        print(f"edge-ser: {note}", file=sys.stderr)
+        built = build(default_variant(options.backend, capabilities), automatic=True)
+    _show(options, built, note)
+    return 0
+
+
+def _measured(pack: Any, variants: tuple[Variant, ...], build: Any) -> Built:
+    """Build, compare and time every form on this device."""
+    from edge_ser.converters.engine.auto import Trial, fastest, mark_chosen
+    from edge_ser.runtime.backends import load_engine
+    from edge_ser.runtime.backends.trt import TrtEngine
+    from edge_ser.runtime.parity import compare_engines, time_engine
+
+    reference = load_engine(pack, "onnxruntime", precision="fp32")
+
+    def attempt(variant: Variant) -> Trial:
+        built = build(variant)
+        engine = TrtEngine.load(pack, built.sidecar.backend, engine=built.engine)
+        parity = compare_engines(pack.manifest, reference, engine)
+        p50, p99 = time_engine(pack.manifest, engine)
+        problem = None
+        if parity.agreement < _LEAST_AGREEMENT or parity.worst > _WORST_SCORE:
+            problem = (
+                f"labels agree in {parity.agreement:.1%} of steps, worst error "
+                f"{parity.worst:.3f}; at least {_LEAST_AGREEMENT:.0%} and at most "
+                f"{_WORST_SCORE} are needed"
+            )
+        return Trial(variant, built, parity.agreement, parity.worst, p50, p99, problem)
+
+    best, trials = fastest(variants, attempt)
+    if best.built is None:
+        raise BackendError(f"{best.variant} was measured but not built")
+    return mark_chosen(best.built, trials)
+
+
+def _show(options: argparse.Namespace, built: Built, note: str | None) -> None:
+    sidecar, report = built.sidecar, built.sidecar.report
+    if options.json:
+        print_json(
+            {
+                "engine": str(built.engine),
+                "bytes": sidecar.engine_bytes,
+                "seconds": round(built.seconds, 3),
+                "cached": built.cached,
+                "precision": sidecar.precision,
+                "base": sidecar.base,
+                "note": note,
+                **{key: value for key, value in report.items() if key != "seconds"},
+                "sidecar": sidecar.to_dict(),
+            }
+        )
+        return
+    made = "was in the cache" if built.cached else f"built in {built.seconds:.1f} s"
+    print(f"{built.engine}")
+    print(
+        f"  {made}, {sidecar.engine_bytes / 1e6:.1f} MB, {sidecar.backend} {sidecar.version}, "
+        f"for {', '.join(sidecar.compute_capabilities)}"
+    )
+    products = report["products"]
+    print(
+        f"  {sidecar.precision} in {sidecar.base}: {report['int8_share']:.1%} of the "
+        f"multiplications in INT8 ({products['int8']} of {sum(products.values())} products, "
+        f"{report['fused_attention']} fused attentions)"
+    )
+    print(
+        f"  {report['layers']} layers: {report['int8_layers']} INT8, {report['fp16_layers']} "
+        f"FP16, {report['fp32_layers']} FP32"
+    )
+    if sidecar.precision == "int8":
+        for item in report["not_int8"]:
+            print(f"  not INT8: {item['node']} ({item['precision']}), {item['why']}")
+
+
+class _Progress:
+    """One line on a terminal, nothing elsewhere."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if total and done >= total else ""
+            print(f"\r\x1b[K{self._title}: {phase} {done}/{total}", end=end, file=sys.stderr)

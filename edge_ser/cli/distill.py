@@ -1,0 +1,75 @@
+"""``edge-ser distill``: a teacher's knowledge into the streaming student."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from edge_ser.cli import train
+from edge_ser.cli.options import print_json
+
+if TYPE_CHECKING:
+    from edge_ser.corpora import Clip
+    from edge_ser.training.run_student import Teacher
+
+__all__ = ["add_arguments", "execute"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of ``distill``."""
+    parser.add_argument(
+        "--teacher",
+        default="moonshine",
+        metavar="ENCODER",
+        help="frozen speech encoder under a linear classifier: moonshine, a .ort or .onnx file, "
+        "or a transformers model (default: moonshine)",
+    )
+    parser.add_argument(
+        "--layer", type=int, default=2, metavar="N", help="its hidden states (default: 2)"
+    )
+    for name, what in (
+        ("verdict", "the teacher's softened verdicts"),
+        ("states", "the encoder's states, frame by frame"),
+        ("summary", "the encoder's states, pooled over the clip"),
+        ("relation", "which clips of a batch the teacher finds alike"),
+    ):
+        parser.add_argument(
+            f"--{name}", type=float, metavar="W", help=f"weight of {what}; 0 leaves it out"
+        )
+    train.add_data_arguments(parser)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Do what ``options`` ask."""
+    train.need_training_packages()
+    from dataclasses import replace
+
+    from edge_ser.cli import train_student
+    from edge_ser.training.linear_teacher import DistillWeights, LinearTeacher
+
+    labels, tested, extra, folds, chosen = train.selection(options)
+    given = {
+        name: getattr(options, name)
+        for name in ("verdict", "states", "summary", "relation")
+        if getattr(options, name) is not None
+    }
+    weights = replace(DistillWeights(), **given)
+
+    def teacher_of(clips: Sequence[Clip]) -> Teacher:
+        return LinearTeacher.listen(
+            clips,
+            options.teacher,
+            options.layer,
+            labels,
+            options.cache or options.out / "cache",
+            weights,
+            options.seed,
+        )
+
+    report = train_student.run(options, folds, chosen, tested, extra, labels, teacher_of)
+    if options.json:
+        print_json(report)
+    else:
+        train.show(report)
+    return 0

@@ -1,0 +1,104 @@
+"""The student's part of ``edge-ser train`` and ``edge-ser distill``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edge_ser.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_ser.corpora import Clip, Fold
+    from edge_ser.training.run_student import StudentRecipe, Teacher
+
+__all__ = ["SIZES", "recipe_of", "run"]
+
+SIZES = {
+    "large": {"stem": 64, "trunk": 128, "heads": 8, "fused": 128},
+    "medium": {"stem": 64, "trunk": 80, "heads": 5, "fused": 96},
+    "small": {"stem": 32, "trunk": 48, "heads": 3, "fused": 64},
+}
+
+
+def recipe_of(options: argparse.Namespace, labels: tuple[str, ...]) -> StudentRecipe:
+    """The recipe that the flags ask for."""
+    from dataclasses import replace
+
+    from edge_ser.models import StudentConfig
+    from edge_ser.training.run_student import StudentRecipe
+
+    recipe = StudentRecipe(config=StudentConfig(labels=labels, **SIZES[options.size]))
+    settings = replace(recipe.fit, seed=options.seed)
+    if options.epochs is not None:
+        if options.epochs < 1:
+            raise UsageError(f"--epochs must be at least 1, got {options.epochs}")
+        settings = replace(settings, epochs=options.epochs)
+    return replace(recipe, fit=settings)
+
+
+def run(
+    options: argparse.Namespace,
+    folds: Sequence[Fold],
+    chosen: Sequence[int],
+    tested: Sequence[Clip],
+    extra: Sequence[Clip],
+    labels: tuple[str, ...],
+    teacher_of: Callable[[Sequence[Clip]], Teacher] | None = None,
+) -> dict[str, Any]:
+    """Train the chosen folds, or with ``--fold all`` on everything, and report.
+
+    Args:
+        teacher_of: makes the teacher from all clips.
+    """
+    from edge_ser.files import write_text
+    from edge_ser.training.bank import FeatureBank
+    from edge_ser.training.run_student import summarise, train_everything, train_fold
+
+    recipe = recipe_of(options, labels)
+    clips = [*tested, *extra]
+    teacher = teacher_of(clips) if teacher_of else None
+    bank = FeatureBank.build(
+        clips,
+        recipe.frontend,
+        copies=recipe.copies,
+        seed=options.seed,
+        cache=options.cache or options.out / "cache",
+        workers=options.workers,
+    )
+    if options.fold == "all":
+        folder = options.out / "all"
+        calibration = _calibration(options.out)
+        train_everything(
+            recipe, bank, clips, calibration, folder, teacher=teacher, resume=options.resume
+        )
+        return {"checkpoint": str(folder / "checkpoint.safetensors")}
+    results = [
+        train_fold(
+            recipe,
+            bank,
+            folds[index],
+            extra,
+            options.out / f"fold{index}",
+            teacher=teacher,
+            resume=options.resume,
+        )
+        for index in chosen
+    ]
+    report = summarise(results, labels, options.seed)
+    if len(results) == len(folds):
+        write_text(options.out / "results.json", json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def _calibration(out: Path) -> dict[str, Any] | None:
+    """Temperature of the cross-validation in the same folder, if there was one."""
+    try:
+        report = json.loads((out / "results.json").read_text())
+    except FileNotFoundError:
+        return None
+    calibration: dict[str, Any] | None = report.get("calibration")
+    return calibration

@@ -1,0 +1,185 @@
+"""The part of ``edge-ser train`` for the published models and the linear baselines."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from edge_ser.errors import UsageError
+
+if TYPE_CHECKING:
+    from edge_ser.corpora import Clip, Fold
+    from edge_ser.training.run_student import FoldResult
+    from edge_ser.training.teachers import TeacherRecipe
+
+__all__ = ["MODELS", "add_arguments", "run"]
+
+MODELS = ("cross-attention", "depth-weighted", "baseline-egemaps", "baseline-encoder")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the models in ``MODELS``."""
+    both = parser.add_argument_group("cross-attention and depth-weighted")
+    both.add_argument("--width", type=int, metavar="N", help="channels (default: the paper's)")
+    both.add_argument("--copies", type=int, default=0, metavar="N", help="augmented copies a clip")
+    both.add_argument("--members", type=int, default=1, metavar="N", help="seeds averaged a fold")
+    both.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: 32)")
+    both.add_argument("--learning-rate", type=float, metavar="R")
+    both.add_argument(
+        "--validation",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of the training speakers, to choose the epoch on (default: 0, the last epoch)",
+    )
+    both.add_argument(
+        "--skip-unreadable", action="store_true", help="leave out clips that cannot be read"
+    )
+    cross = parser.add_argument_group("cross-attention and baseline-encoder")
+    cross.add_argument(
+        "--encoder",
+        default="moonshine",
+        metavar="E",
+        help="moonshine, a .ort or .onnx file, a transformers name or folder",
+    )
+    cross.add_argument("--layers", metavar="I,J,…", help="hidden states to take (default: all)")
+    cross.add_argument(
+        "--acoustic", default="mfcc", choices=["mfcc", "spectrogram", "logmel"], help="(mfcc)"
+    )
+    cross.add_argument(
+        "--functionals", action="store_true", help="eGeMAPS functionals at the classifier"
+    )
+    cross.add_argument("--one-way", action="store_true", help="only the acoustic branch attends")
+    cross.add_argument("--no-feature-encoder", action="store_true", help="as in CA-SER")
+    deep = parser.add_argument_group("depth-weighted")
+    deep.add_argument("--fusion", default="parallel", choices=["parallel", "progressive"])
+    deep.add_argument("--depth-weights", default="static", choices=["static", "dynamic", "uniform"])
+    deep.add_argument("--depths", default="shallow,intermediate,high", metavar="D,…")
+    deep.add_argument("--branch", default="both", choices=["both", "spectral", "cepstral"])
+
+
+def run(
+    options: argparse.Namespace,
+    folds: Sequence[Fold],
+    extra: Sequence[Clip],
+    labels: tuple[str, ...],
+) -> tuple[list[FoldResult], dict[str, Any]]:
+    """Train on each of ``folds``; the results, and what to note beside them."""
+    heard = {clip for fold in folds for clip in (*fold.train, *fold.test)} | set(extra)
+    clips = sorted(heard, key=lambda clip: (clip.corpus, clip.path))
+    cache = options.cache or options.out / "cache"
+    if options.model.startswith("baseline-"):
+        from edge_ser.training.baselines import baseline_vectors, linear_fold
+
+        vectors = baseline_vectors(
+            options.model,
+            clips,
+            cache,
+            encoder=options.encoder,
+            layers=_layers(options.layers),
+            skip=options.skip_unreadable,
+        )
+        folds, extra = _readable(folds, extra, vectors)
+        size = len(next(iter(vectors.values()))) * len(labels) + len(labels)
+        facts = {"encoder": options.encoder, "layers": options.layers, "parameters": size}
+        if options.model == "baseline-egemaps":
+            facts = {"parameters": size}
+        return [linear_fold(vectors, fold, extra, labels) for fold in folds], facts
+    from edge_ser.training.teachers import build_model, load_features, train_teacher_fold
+
+    recipe = _recipe(options, labels)
+    features = load_features(recipe, clips, cache, seed=options.seed, skip=options.skip_unreadable)
+    folds, extra = _readable(folds, extra, features.spans)
+    results = [
+        train_teacher_fold(
+            recipe, features, fold, extra, options.out / f"fold{fold.index}", resume=options.resume
+        )
+        for fold in folds
+    ]
+    model = build_model(recipe, features, folds[0].test)
+    return results, {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "recipe": recipe.to_dict(),
+    }
+
+
+def _readable(
+    folds: Sequence[Fold], extra: Sequence[Clip], found: Any
+) -> tuple[list[Fold], list[Clip]]:
+    from dataclasses import replace
+
+    kept = [
+        replace(
+            fold,
+            train=tuple(clip for clip in fold.train if clip in found),
+            test=tuple(clip for clip in fold.test if clip in found),
+        )
+        for fold in folds
+    ]
+    return kept, [clip for clip in extra if clip in found]
+
+
+def _layers(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--layers {text}: write numbers with commas, for example 1,2,3") from None
+
+
+def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherRecipe:
+    from dataclasses import replace
+
+    from edge_ser.models.cross_attention import CrossAttentionConfig
+    from edge_ser.models.depth_weighted import DepthWeightedConfig
+    from edge_ser.training.teachers import TeacherRecipe
+
+    for flag, least in (("members", 1), ("copies", 0), ("batch_size", 2)):
+        if getattr(options, flag) < least:
+            raise UsageError(f"--{flag.replace('_', '-')} must be at least {least}")
+    if not 0 <= options.validation <= 0.5:
+        raise UsageError(f"--validation must be between 0 and 0.5, got {options.validation}")
+    width = {} if options.width is None else {"width": options.width}
+    config: CrossAttentionConfig | DepthWeightedConfig
+    try:
+        if options.model == "cross-attention":
+            config = CrossAttentionConfig(
+                labels=labels,
+                two_way=not options.one_way,
+                feature_encoder=not options.no_feature_encoder,
+                **width,
+                **({"feed_forward": 2 * options.width} if width else {}),
+            )
+        else:
+            rows = {"both": (64, 60), "spectral": (64, 0), "cepstral": (0, 60)}[options.branch]
+            config = DepthWeightedConfig(
+                labels=labels,
+                spectral_rows=rows[0],
+                cepstral_rows=rows[1],
+                fusion=options.fusion,
+                depth_weights=options.depth_weights,
+                depths=tuple(part.strip() for part in options.depths.split(",")),
+                **width,
+            )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    recipe = TeacherRecipe(
+        model=options.model,
+        config=config,
+        acoustic=options.acoustic,
+        encoder=options.encoder,
+        layers=_layers(options.layers),
+        functionals=options.functionals,
+        copies=options.copies,
+        batch_size=options.batch_size,
+        members=options.members,
+        validation_share=options.validation,
+    )
+    chosen: dict[str, Any] = {"seed": options.seed}
+    if options.epochs is not None:
+        chosen["epochs"] = options.epochs
+    if options.learning_rate is not None:
+        chosen["learning_rate"] = options.learning_rate
+    return replace(recipe, fit=replace(recipe.fit, **chosen))

@@ -1,0 +1,118 @@
+"""What a corpus folder holds: per speaker and label, what is missing, what was refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from edge_ser.audio import load_mono
+from edge_ser.corpora.clips import Corpus
+from edge_ser.errors import InputError
+
+__all__ = ["EXPECTED_SPEAKERS", "Survey", "survey"]
+
+EXPECTED_SPEAKERS = {
+    "emodb": 10,
+    "ravdess": 24,
+    "savee": 4,
+    "cremad": 91,
+    "tess": 2,
+    "iemocap": 10,
+    "kesdy18": 30,
+}
+"""Speakers of each whole corpus."""
+
+_RATE_HZ = 16_000
+_TOLERANCE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The findings.
+
+    Attributes:
+        corpus: what was read.
+        unreadable: message per clip that cannot be decoded; None where audio was not read.
+        contradicted: clips whose length is not the one its label file tells.
+        seconds: of all readable clips; None where audio was not read.
+    """
+
+    corpus: Corpus
+    unreadable: tuple[str, ...] | None
+    contradicted: tuple[str, ...]
+    seconds: float | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing, unreadable, contradicted or foreign."""
+        return not (
+            self.corpus.foreign
+            or self.corpus.missing
+            or self.unreadable
+            or self.contradicted
+            or self.gaps()
+        )
+
+    def gaps(self) -> list[str]:
+        """Speakers that are absent from the corpus, and labels that a speaker lacks."""
+        clips, name = self.corpus.clips, self.corpus.naming.corpus
+        speakers = sorted({clip.speaker for clip in clips})
+        labels = sorted(set(self.corpus.naming.emotions.values()))
+        found = []
+        if len(speakers) < EXPECTED_SPEAKERS[name]:
+            found.append(f"{len(speakers)} of {EXPECTED_SPEAKERS[name]} speakers are here")
+        here = {(clip.speaker, clip.label) for clip in clips}
+        for speaker in speakers:
+            absent = [label for label in labels if (speaker, label) not in here]
+            if absent:
+                found.append(f"{speaker} has no {', '.join(absent)}")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        corpus = self.corpus
+        table: dict[str, dict[str, int]] = {}
+        for clip in corpus.clips:
+            row = table.setdefault(clip.speaker, {})
+            row[clip.label] = row.get(clip.label, 0) + 1
+        return {
+            "corpus": corpus.naming.corpus,
+            "root": str(corpus.root),
+            "n": len(corpus.clips),
+            "whole": self.whole,
+            "labels": dict(sorted(Counter(clip.label for clip in corpus.clips).items())),
+            "speakers": {speaker: table[speaker] for speaker in sorted(table)},
+            "gaps": self.gaps(),
+            "missing": list(corpus.missing),
+            "refused": [str(path) for path in corpus.foreign],
+            "unused_labels": dict(sorted(corpus.unused.items())),
+            "unreadable": None if self.unreadable is None else list(self.unreadable),
+            "contradicted": list(self.contradicted),
+            "seconds": self.seconds,
+        }
+
+
+def survey(corpus: Corpus, *, read_audio: bool) -> Survey:
+    """Look through ``corpus``; with ``read_audio``, decode every clip."""
+    if not read_audio:
+        return Survey(corpus, None, (), None)
+    told: dict[str, float] = {}
+    if corpus.naming.corpus == "iemocap":
+        from edge_ser.corpora.labelled import turn_seconds
+
+        told = turn_seconds(corpus.root)
+    unreadable, contradicted, total = [], [], 0.0
+    for clip in corpus.clips:
+        try:
+            seconds = len(load_mono(clip.path, _RATE_HZ)) / _RATE_HZ
+        except InputError as error:
+            unreadable.append(str(error))
+            continue
+        total += seconds
+        expected = told.get(clip.path.stem)
+        if expected is not None and abs(seconds - expected) > _TOLERANCE_S:
+            contradicted.append(
+                f"{clip.path}: lasts {seconds:.2f} s, its label file says {expected:.2f} s"
+            )
+    return Survey(corpus, tuple(unreadable), tuple(contradicted), total)

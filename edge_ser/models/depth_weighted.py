@@ -1,0 +1,213 @@
+"""Multi-layer depth-weighted fusion of two feature branches, as a whole-utterance model."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edge_ser.labels import SIX_LABELS, check_labels
+from edge_ser.models.utterance import (
+    AttentivePool,
+    Standardise,
+    TransformerBlock,
+    halve_mask,
+    positions,
+)
+
+__all__ = ["DEPTHS", "DepthWeightedConfig", "DepthWeightedModel"]
+
+DEPTHS = ("shallow", "intermediate", "high")
+
+
+@dataclass(frozen=True)
+class DepthWeightedConfig:
+    """Shape of the model; the defaults are the reconstruction at full size.
+
+    Attributes:
+        spectral_rows: rows of the spectral branch (log-mel), 0 to leave the branch out.
+        cepstral_rows: rows of the cepstral and voice-quality branch, 0 to leave it out.
+        fusion: ``parallel`` sums the depths, ``progressive`` feeds each fused depth into the
+            next one's fusion as well.
+        depth_weights: ``static`` for learnt constants, ``dynamic`` for weights that each
+            utterance decides, ``uniform`` for none.
+        depths: the depths that are fused; one alone is an early, intermediate or late
+            fusion baseline.
+    """
+
+    labels: tuple[str, ...] = SIX_LABELS
+    spectral_rows: int = 64
+    cepstral_rows: int = 60
+    stem: int = 64
+    width: int = 128
+    heads: int = 4
+    feed_forward: int = 256
+    blocks: int = 2
+    fusion: str = "parallel"
+    depth_weights: str = "static"
+    depths: tuple[str, ...] = DEPTHS
+    hidden: int = 64
+    dropout: float = 0.1
+    head_dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_labels(self.labels)
+        for name, value, known in (
+            ("fusion", self.fusion, ("parallel", "progressive")),
+            ("depth_weights", self.depth_weights, ("static", "dynamic", "uniform")),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        if not self.depths or set(self.depths) - set(DEPTHS):
+            raise ValueError(f"depths must be some of {', '.join(DEPTHS)}, got {self.depths}")
+        if not self.spectral_rows and not self.cepstral_rows:
+            raise ValueError("at least one branch is needed")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**asdict(self), "labels": list(self.labels), "depths": list(self.depths)}
+
+
+class Squeeze(nn.Module):
+    """Channel attention from the mean over the clip (Hu et al., CVPR 2018)."""
+
+    def __init__(self, channels: int, reduction: int = 8) -> None:
+        super().__init__()
+        self.weigh = nn.Sequential(
+            nn.Linear(channels, channels // reduction),
+            nn.ReLU(),
+            nn.Linear(channels // reduction, channels),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """``(batch, channels, frames)``, each channel scaled."""
+        m = mask[:, None].to(x.dtype)
+        mean = (x * m).sum(-1) / m.sum(-1).clamp(min=1.0)
+        scaled: Tensor = x * self.weigh(mean)[..., None]
+        return scaled
+
+
+class Branch(nn.Module):
+    """One feature branch: attentive CNN, transformer encoder, BiLSTM."""
+
+    def __init__(self, rows: int, c: DepthWeightedConfig) -> None:
+        super().__init__()
+        self.standardise = Standardise(rows)
+        widths = (rows, c.stem, c.width, c.width)
+        self.convolutions = nn.ModuleList(
+            nn.Sequential(nn.Conv1d(a, b, 5, padding=2, bias=False), nn.BatchNorm1d(b), nn.ReLU())
+            for a, b in itertools.pairwise(widths)
+        )
+        self.squeezes = nn.ModuleList(Squeeze(width) for width in widths[1:])
+        self.transformer = nn.ModuleList(
+            TransformerBlock(c.width, c.heads, c.feed_forward, c.dropout) for _ in range(c.blocks)
+        )
+        self.recurrent = nn.LSTM(c.width, c.width // 2, batch_first=True, bidirectional=True)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Shallow, intermediate and high features ``(batch, tokens, width)`` and their mask."""
+        x = self.standardise(x) * mask[:, None]
+        for index, (convolve, squeeze) in enumerate(
+            zip(self.convolutions, self.squeezes, strict=True)
+        ):
+            x = squeeze(convolve(x), mask) * mask[:, None]
+            if index < 2:
+                x = nn.functional.max_pool1d(x, 2, ceil_mode=True)
+                mask = halve_mask(mask)
+        shallow = x.transpose(1, 2)
+        middle = shallow + positions(shallow.shape[1], shallow.shape[2], x.device)
+        for block in self.transformer:
+            middle = block(middle, mask)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            middle, mask.sum(1).clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
+        )
+        high, _ = nn.utils.rnn.pad_packed_sequence(
+            self.recurrent(packed)[0], batch_first=True, total_length=middle.shape[1]
+        )
+        return [shallow, middle, high], mask
+
+
+class DepthWeightedModel(nn.Module):
+    """A reconstruction of multi-layer depth-weighted fusion (Kakuba and Han, ICUFN 2025).
+
+    Public are: two branches of features; attentive CNN, transformer and bidirectional LSTM;
+    fusion at the shallow, intermediate and high level with depth weights. Features, sizes
+    and the form of the weights are ours; what the text leaves open is an option.
+    """
+
+    def __init__(self, config: DepthWeightedConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.spectral = Branch(c.spectral_rows, c) if c.spectral_rows else None
+        self.cepstral = Branch(c.cepstral_rows, c) if c.cepstral_rows else None
+        n_branches = (self.spectral is not None) + (self.cepstral is not None)
+        self.levels = [DEPTHS.index(depth) for depth in c.depths]
+        self.fuse = nn.ModuleList()
+        self.pools = nn.ModuleList()
+        for position in range(len(self.levels)):
+            carried = c.fusion == "progressive" and position > 0
+            self.fuse.append(
+                nn.Sequential(
+                    nn.Linear((n_branches + carried) * c.width, c.width),
+                    nn.ReLU(),
+                    nn.LayerNorm(c.width),
+                )
+            )
+            self.pools.append(AttentivePool(c.width))
+        self.depth_logits = nn.Parameter(
+            torch.zeros(len(self.levels)), requires_grad=c.depth_weights == "static"
+        )
+        self.decide = (
+            nn.Linear(c.width * len(self.levels), len(self.levels))
+            if c.depth_weights == "dynamic"
+            else None
+        )
+        self.head = nn.Sequential(
+            nn.Dropout(c.head_dropout),
+            nn.Linear(c.width, c.hidden),
+            nn.ReLU(),
+            nn.Dropout(c.head_dropout),
+            nn.Linear(c.hidden, len(c.labels)),
+        )
+
+    def forward(
+        self, spectral: Tensor, cepstral: Tensor, spectral_mask: Tensor, cepstral_mask: Tensor
+    ) -> Tensor:
+        """Logits ``(batch, labels)`` of whole clips.
+
+        Args:
+            spectral: ``(batch, spectral_rows, frames) float32`` at 100 Hz.
+            cepstral: ``(batch, cepstral_rows, frames) float32``, same frames.
+            spectral_mask: ``(batch, frames) bool``, true within the clip.
+            cepstral_mask: ``(batch, frames) bool``, the same.
+        """
+        found, mask = [], spectral_mask
+        for branch, x, own_mask in (
+            (self.spectral, spectral, spectral_mask),
+            (self.cepstral, cepstral, cepstral_mask),
+        ):
+            if branch is not None:
+                features, mask = branch(x, own_mask)
+                found.append(features)
+        pooled: list[Tensor] = []
+        carried: Tensor | None = None
+        for level, fuse, pool in zip(self.levels, self.fuse, self.pools, strict=True):
+            parts = [features[level] for features in found]
+            if self.config.fusion == "progressive" and carried is not None:
+                parts.append(carried)
+            carried = fuse(torch.cat(parts, dim=-1))
+            pooled.append(pool(carried, mask))
+        weights = self.depth_weights(pooled)
+        mixed = (weights[..., None] * torch.stack(pooled, dim=1)).sum(1)
+        logits: Tensor = self.head(mixed)
+        return logits
+
+    def depth_weights(self, pooled: list[Tensor]) -> Tensor:
+        """Weights ``(batch, depths)``, or ``(1, depths)`` where they are constant."""
+        if self.decide is not None:
+            return torch.softmax(self.decide(torch.cat(pooled, dim=1)), dim=1)
+        return torch.softmax(self.depth_logits, dim=0)[None]

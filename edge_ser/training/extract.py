@@ -1,0 +1,144 @@
+"""Any features of clips and of their augmented copies, computed once and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ser.audio import load_mono
+from edge_ser.corpora import Clip
+from edge_ser.errors import InputError
+from edge_ser.files import replace_file
+from edge_ser.frontend import LogMelSpec
+from edge_ser.training.augment import Augmenter
+from edge_ser.training.bank import _key as bank_key
+from edge_ser.training.progress import say, track
+
+__all__ = ["Copies", "Extractor", "extract"]
+
+
+class Extractor(Protocol):
+    """Makes one array out of the samples of a clip."""
+
+    @property
+    def identity(self) -> str:
+        """What the arrays depend on: changes whenever they would."""
+
+    @property
+    def rate_hz(self) -> int:
+        """Sample rate of the samples it takes."""
+
+    def __call__(self, samples: NDArray[np.float32]) -> NDArray[Any]:
+        """The features of ``(n,) float32`` samples."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Which augmented copies are made beside each clean clip.
+
+    The copies are those of ``FeatureBank.build`` with the same ``count``, ``seed`` and
+    ``spec``, so that features of different kinds belong to the same sound.
+    """
+
+    count: int = 0
+    seed: int = 0
+    spec: LogMelSpec = field(default_factory=LogMelSpec)
+
+    def draws(self, clip: Clip) -> list[int]:
+        """The augmenter's draw for each copy of ``clip``."""
+        first = int(bank_key(clip, self.spec, self.count, self.seed)[:7], 16)
+        return [first + index for index in range(self.count)]
+
+
+def extract(
+    clips: Sequence[Clip],
+    extractor: Extractor,
+    cache: Path,
+    *,
+    copies: Copies | None = None,
+    what: str = "features",
+    skip_unreadable: bool = False,
+    keep: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+) -> dict[Clip, list[NDArray[Any]]]:
+    """Features by clip: of the clean clip first, then of its augmented copies.
+
+    What the folder ``cache`` holds is read, the rest is computed and stored clip by clip, so
+    a killed run goes on where it was. The key is the extractor's identity, the hash of the
+    audio file and the copies; clips of a changed file or another encoder never mix.
+
+    Args:
+        skip_unreadable: leave out clips that cannot be read, naming each; without it the
+            first one is an error.
+        keep: what to keep of each array in memory; all of it is stored.
+
+    Raises:
+        InputError: a clip cannot be read, or the disk is full (what was stored stays).
+    """
+    copies = copies or Copies()
+    found: dict[Clip, list[NDArray[Any]]] = {}
+    missing: list[tuple[Clip, Path]] = []
+    folder = cache / hashlib.sha256(extractor.identity.encode()).hexdigest()[:16]
+    for clip in clips:
+        path = folder / f"{_clip_key(clip, copies)}.npz"
+        stored = _read(path)
+        if stored is None:
+            missing.append((clip, path))
+        else:
+            found[clip] = stored if keep is None else [keep(array) for array in stored]
+    augmenter: Augmenter | None = None
+    skipped = 0
+    for clip, path in track(missing, what):
+        try:
+            samples = load_mono(clip.path, extractor.rate_hz)
+        except InputError as error:
+            if not skip_unreadable:
+                raise
+            skipped += 1
+            say(f"{what}: left out: {error}")
+            continue
+        if copies.count and augmenter is None:
+            augmenter = Augmenter(extractor.rate_hz, copies.seed)
+        arrays = [extractor(version) for version in _versions(clip, samples, copies, augmenter)]
+        with replace_file(path) as file:
+            np.savez(file, *arrays)
+        found[clip] = arrays if keep is None else [keep(array) for array in arrays]
+    if skipped:
+        say(f"{what}: {skipped} of {len(clips)} clips could not be read and were left out")
+    return {clip: found[clip] for clip in clips if clip in found}
+
+
+def _versions(
+    clip: Clip, samples: NDArray[np.float32], copies: Copies, augmenter: Augmenter | None
+) -> Iterator[NDArray[np.float32]]:
+    yield samples
+    if augmenter is not None:
+        for draw in copies.draws(clip):
+            yield augmenter(samples, draw)
+
+
+def _clip_key(clip: Clip, copies: Copies) -> str:
+    try:
+        digest = hashlib.sha256(clip.path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{clip.path}: cannot be read ({error.strerror})") from error
+    if copies.count:
+        digest.update(repr((copies.draws(clip), copies.seed)).encode())
+    return digest.hexdigest()[:32]
+
+
+def _read(path: Path) -> list[NDArray[Any]] | None:
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return [stored[f"arr_{index}"] for index in range(len(stored.files))]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        say(f"{path}: damaged cache file ({error}); computed again")
+        return None

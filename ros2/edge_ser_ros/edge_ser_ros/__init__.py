@@ -1,0 +1,1 @@
+"""Emotions of voices as ROS4HRI messages."""

@@ -1,0 +1,176 @@
+"""TensorRT and TensorRT for RTX: an engine that was checked before it was loaded."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_ser.engines import (
+    Bindings,
+    EngineCache,
+    cache_folder,
+    check_engine,
+    find_host,
+    load_bindings,
+    read_sidecar,
+)
+from edge_ser.engines.log import explain, make_logger
+from edge_ser.errors import BackendError
+from edge_ser.pack import Pack, Target
+from edge_ser.runtime.backends.base import EngineStream
+from edge_ser.runtime.backends.cuda_device import CudaDevice
+from edge_ser.runtime.backends.trt_stream import TrtStream
+
+__all__ = ["TrtEngine"]
+
+log = logging.getLogger(__name__)
+
+
+class TrtEngine:
+    """A deserialized engine; made by :meth:`load`.
+
+    Attributes:
+        backend: ``tensorrt`` or ``tensorrt-rtx``.
+        precision: of its products.
+        path: of the engine file.
+    """
+
+    def __init__(
+        self,
+        bindings: Bindings,
+        device: CudaDevice,
+        engine: Any,
+        runtime: Any,
+        logger: Any,
+        pack: Pack,
+        target: Target,
+        precision: str,
+        path: Path,
+    ) -> None:
+        self.backend, self.precision, self.path = bindings.backend, precision, path
+        self._bindings, self._device, self._engine = bindings, device, engine
+        self._keep = (runtime, logger)  # both must outlive the engine
+        self._errors: list[str] = logger.errors
+        self._target = target
+        spec = pack.manifest.frontend
+        self._mel_shape = (1, spec.n_mels, spec.step_frames)
+        self._n_labels = len(pack.manifest.labels)
+        self._check_contract()
+
+    @classmethod
+    def load(
+        cls,
+        pack: Pack,
+        backend: str,
+        precision: str = "auto",
+        engine: Path | None = None,
+    ) -> TrtEngine:
+        """The engine of ``pack`` for this machine.
+
+        Args:
+            engine: its file; None to look in the cache.
+
+        Raises:
+            BackendError: there is none, it does not fit this machine or pack, or TensorRT
+                refuses it; nothing is deserialized before every check has passed.
+        """
+        bindings, host = load_bindings(backend), find_host()
+        if not host.has_gpu:
+            raise BackendError(f"{backend} cannot run here: {host.problem}")
+        if engine is None:
+            cache = EngineCache(cache_folder())
+            engine = cache.find(pack, backend, bindings.version, host, precision)
+        content = check_engine(engine, backend, bindings.version, host, pack)
+        sidecar = read_sidecar(engine)
+        if precision not in ("auto", sidecar.precision):
+            raise BackendError(f"engine {engine} is {sidecar.precision}, {precision} was asked for")
+        logger = make_logger(bindings.trt, log.error)
+        device = CudaDevice()
+        with device.current():
+            runtime = bindings.trt.Runtime(logger)
+            loaded = runtime.deserialize_cuda_engine(content)
+        if loaded is None:  # TensorRT raises nothing, it logs
+            raise BackendError(f"engine {engine} cannot be loaded: {explain(logger.errors)}")
+        target = pack.manifest.targets[sidecar.target]
+        return cls(
+            bindings, device, loaded, runtime, logger, pack, target, sidecar.precision, engine
+        )
+
+    def stream(self) -> EngineStream:
+        """Buffers, state and CUDA graphs of a new stream."""
+        return TrtStream(self._device, self.context, self._target, self._mel_shape, self._n_labels,
+                         self._bindings.is_rtx, self._errors)  # fmt: skip
+
+    def context(self) -> Any:
+        """A new execution context; RTX captures and launches its own CUDA graph."""
+        engine, trt = self._engine, self._bindings.trt
+        if self._bindings.is_rtx and hasattr(engine, "create_runtime_config"):
+            runtime_config = engine.create_runtime_config()
+            runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            context = engine.create_execution_context(runtime_config)
+        else:
+            context = engine.create_execution_context()
+        if context is None:
+            raise BackendError(
+                f"{self.backend} cannot make an execution context: {explain(self._errors)}"
+            )
+        return context
+
+    def profile(self, steps: int = 100) -> list[tuple[str, float]]:
+        """Median milliseconds of each layer over ``steps`` steps, in order of execution.
+
+        Layers are timed one by one without a CUDA graph: good for comparing layers, not for
+        the time of a step.
+        """
+        trt = self._bindings.trt
+
+        class Profiler(trt.IProfiler):  # type: ignore[misc]
+            def __init__(self) -> None:
+                trt.IProfiler.__init__(self)
+                self.times: dict[str, list[float]] = {}
+
+            def report_layer_time(self, layer_name: str, ms: float) -> None:
+                self.times.setdefault(layer_name, []).append(ms)
+
+        profiler = Profiler()
+
+        def profiled() -> Any:
+            context = self.context()
+            context.profiler = profiler
+            return context
+
+        stream = TrtStream(
+            self._device, profiled, self._target, self._mel_shape, self._n_labels, True,
+            self._errors,
+        )  # fmt: skip
+        profiler.times.clear()  # the warm-up
+        for _ in range(steps):
+            stream.step()
+        return [(name, float(np.median(times))) for name, times in profiler.times.items()]
+
+    def _check_contract(self) -> None:
+        """The engine must have the tensors that the pack promises before one is bound."""
+        trt, engine = self._bindings.trt, self._engine
+        dtypes = {"float32": trt.float32, "int8": trt.int8}
+        said: dict[str, tuple[Any, ...]] = {
+            "mel": (trt.TensorIOMode.INPUT, trt.float32, self._mel_shape),
+            "logits": (trt.TensorIOMode.OUTPUT, trt.float32, (1, self._n_labels)),
+        }
+        for state in self._target.states:
+            dtype = dtypes.get(state.dtype)
+            said[state.input] = (trt.TensorIOMode.INPUT, dtype, state.shape)
+            said[state.output] = (trt.TensorIOMode.OUTPUT, dtype, state.shape)
+        real = {}
+        for index in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(index)
+            shape = tuple(engine.get_tensor_shape(name))
+            real[name] = (engine.get_tensor_mode(name), engine.get_tensor_dtype(name), shape)
+        for name in sorted(said.keys() | real.keys()):
+            if said.get(name) != real.get(name):
+                raise BackendError(
+                    f"engine {self.path} is not what the pack says: tensor {name!r} is "
+                    f"{real.get(name)}, should be {said.get(name)}; build it again"
+                )

@@ -1,0 +1,180 @@
+"""Keeps a source running into a live stream: lost, restored, overflow, hold."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from edge_ser.errors import InputError
+from edge_ser.events import Event
+from edge_ser.runtime.hold import Hold
+from edge_ser.runtime.live import LiveStream
+from edge_ser.runtime.mic import Heard, SourceGone, backoff
+from edge_ser.runtime.timing import StageTiming, StepTiming
+
+__all__ = ["Listener", "Misses", "SampleSource"]
+
+log = logging.getLogger(__name__)
+
+
+class SampleSource(Protocol):
+    """What a listener reads: a :class:`~edge_ser.runtime.mic.Microphone` or alike."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    def read(self) -> Heard:
+        """Wait for samples; ``SourceGone`` when there will be none."""
+        ...
+
+    def close(self) -> None:
+        """Let the device go."""
+        ...
+
+
+class Misses:
+    """A hook that remembers the steps that took longer than their audio."""
+
+    def __init__(self) -> None:
+        self.steps: list[StepTiming] = []
+
+    def on_stage(self, timing: StageTiming) -> None:
+        """Nothing."""
+
+    def on_step(self, timing: StepTiming) -> None:
+        """Remember a miss."""
+        if timing.missed:
+            self.steps.append(timing)
+
+
+class Listener:
+    """Drives a live stream from a source that may vanish, until told to stop.
+
+    Args:
+        live: takes the samples.
+        open_source: opens the source anew; ``InputError`` while it is not there.
+        emit: takes every event, in the thread of :meth:`run`.
+        hold: not listening while it is held.
+        misses: the hook of ``live`` whose misses become ``deadline.miss`` events.
+        waits: whether a source that is not there at the start is waited for.
+    """
+
+    def __init__(
+        self,
+        live: LiveStream,
+        open_source: Callable[[], SampleSource],
+        emit: Callable[[Event], None],
+        *,
+        rate_hz: int,
+        hold: Hold | None = None,
+        misses: Misses | None = None,
+        waits: bool = True,
+    ) -> None:
+        self._live = live
+        self._open = open_source
+        self._emit = emit
+        self._rate = rate_hz
+        self._hold = hold or Hold()
+        self._misses = misses
+        self._waits = waits
+        self._stop = threading.Event()
+        self.source: str | None = None
+        """Name of the open source, None while there is none."""
+        self.n_losses = 0
+
+    def stop(self) -> None:
+        """Let :meth:`run` return soon; from any thread."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Listen until :meth:`stop`.
+
+        Raises:
+            InputError: the source is not there at the start and is not waited for.
+        """
+        self._emit(self._live.started())
+        source: SampleSource | None = None
+        try:
+            try:
+                source = self._open()
+            except InputError as error:
+                if not self._waits:
+                    raise
+                source = self._wait(str(error), None)
+            while source is not None and not self._stop.is_set():
+                self.source = source.name
+                try:
+                    self._pump(source)
+                except SourceGone as error:
+                    self.source = None
+                    source.close()
+                    lost_at = time.monotonic()
+                    source = self._wait(str(error), lost_at)
+        finally:
+            self.source = None
+            if source is not None:
+                source.close()
+            self._tell(self._live.finish())
+
+    def _pump(self, source: SampleSource) -> None:
+        while not self._stop.is_set():
+            heard = source.read()
+            self._tell(self._live.hold(self._hold.held))
+            if heard.lost:
+                self._tell(self._live.gap(heard.lost, "overflow"))
+            for event in self._live.push(heard.samples):
+                if event.type == "emotion":
+                    event.detail["captured_ns"] = heard.captured_ns
+                self._emit(event)
+            if self._misses is not None and self._misses.steps:
+                self._tell_misses(self._misses.steps)
+
+    def _wait(self, reason: str, lost_at: float | None) -> SampleSource | None:
+        """Say that the source is gone, and open it again; None when told to stop."""
+        self.n_losses += 1
+        log.warning("source lost: %s", reason)
+        self._tell(self._live.interrupt("source.lost"))
+        self._emit(self._live.notice("source.lost", reason=reason))
+        for attempt, wait in enumerate(backoff(), 1):
+            if self._stop.wait(wait):
+                return None
+            try:
+                source = self._open()
+            except InputError as error:
+                log.debug("attempt %d: %s", attempt, error)
+                continue
+            lost_ms = 0.0 if lost_at is None else 1000 * (time.monotonic() - lost_at)
+            log.warning("source restored: %s", source.name)
+            self._emit(
+                self._live.notice(
+                    "source.restored",
+                    source=source.name,
+                    attempts=attempt,
+                    lost_ms=round(lost_ms, 1),
+                )
+            )
+            if lost_at is not None:
+                self._tell(self._live.gap(round(lost_ms * self._rate / 1000), "source.lost"))
+            return source
+        raise AssertionError("backoff never ends")
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self._emit(event)
+
+    def _tell_misses(self, steps: list[StepTiming]) -> None:
+        for step in steps:
+            self._emit(
+                self._live.notice(
+                    "deadline.miss",
+                    step=step.step,
+                    step_ms=round(step.duration_ns / 1e6, 3),
+                    deadline_ms=round(step.deadline_ns / 1e6, 3),
+                )
+            )
+        steps.clear()

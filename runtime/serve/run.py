@@ -1,0 +1,112 @@
+"""Binds the port and serves until told to stop."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+from typing import Any
+
+from edge_ser.errors import InputError, MissingExtra, UsageError
+from edge_ser.runtime.serve.guard import is_loopback
+from edge_ser.runtime.serve.service import Service
+
+__all__ = ["bind", "choose_token", "run"]
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        InputError: the port is taken, or the address is not this machine's.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+    except OSError as error:
+        raise InputError(f"--host {host}: {error.strerror or error}") from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        hint = "another program listens there; choose another --port"
+        raise InputError(
+            f"cannot listen on {host}:{port} ({error.strerror}); "
+            + (hint if error.errno == 98 else "is this an address of this machine?")
+        ) from error
+    return listening
+
+
+def choose_token(token: str | None, host: str) -> str | None:
+    """The token to ask for: the given one, and never none beyond loopback.
+
+    Raises:
+        UsageError: the given one is too short to be safe.
+    """
+    token = token if token is not None else os.environ.get("EDGE_SER_TOKEN")
+    if token is None:
+        return None if is_loopback(host) else secrets.token_urlsafe(18)
+    if len(token) < 8:
+        raise UsageError("--token: at least 8 characters, please; or leave it out to get one made")
+    return token
+
+
+def run(
+    service: Service,
+    listening: socket.socket,
+    *,
+    token: str | None,
+    origins: tuple[str, ...] = (),
+    loopback: bool,
+    on_ready: Any = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        MissingExtra: the ``serve`` extra is not installed.
+    """
+    try:
+        import uvicorn
+        import websockets  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra(error.name or "uvicorn", "serve", "serve over HTTP") from None
+    from edge_ser.runtime.serve.app import build_app
+
+    config = uvicorn.Config(
+        build_app(service, token=token, origins=origins, loopback=loopback),
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        ws="websockets-sansio",
+        ws_max_size=service.settings.max_message_bytes,
+        ws_per_message_deflate=False,  # costs more time than it saves on one machine
+        ws_ping_interval=20.0,
+        timeout_graceful_shutdown=3,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+    if on_ready is not None:
+        on_ready()
+    notify("READY=1")
+    try:
+        server.run(sockets=[listening])
+    finally:
+        notify("STOPPING=1")
+        sys.stderr.flush()
+
+
+def notify(state: str) -> None:
+    """Tell systemd, where it asked to be told (``Type=notify``)."""
+    where = os.environ.get("NOTIFY_SOCKET")
+    if not where:
+        return
+    address = "\0" + where[1:] if where.startswith("@") else where
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire:
+        try:
+            wire.connect(address)
+            wire.send(state.encode())
+        except OSError:
+            return

@@ -1,0 +1,164 @@
+"""What the routes share: the recognizer, the local microphone, the listeners."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from edge_ser.events import Event
+from edge_ser.runtime.hold import Hold
+from edge_ser.runtime.listen import Listener, Misses, SampleSource
+from edge_ser.runtime.live import LiveStream
+from edge_ser.runtime.recognizer import Recognizer
+from edge_ser.runtime.serve.bus import Bus
+from edge_ser.runtime.serve.metrics import Metrics
+from edge_ser.runtime.smoothing import SmoothingSettings
+from edge_ser.runtime.utterances import UtteranceSettings
+
+__all__ = ["Service", "ServiceSettings", "Sink"]
+
+log = logging.getLogger(__name__)
+Sink = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """Bounds and defaults of the service.
+
+    Attributes:
+        max_connections: listeners and streams at once.
+        max_message_bytes: of one WebSocket frame.
+        max_upload_bytes: of one file.
+        max_queue: events that may wait for one listener.
+        send_timeout_s: how long one event may take to be sent before its listener is cut off.
+        every: steps from one interval event of the microphone to the next.
+        stream_id: of the microphone's events.
+    """
+
+    max_connections: int = 100
+    max_message_bytes: int = 1 << 20
+    max_upload_bytes: int = 64 << 20
+    max_queue: int = 256
+    send_timeout_s: float = 5.0
+    every: int = 1
+    stream_id: str = "mic0"
+    utterances: UtteranceSettings = field(default_factory=UtteranceSettings)
+    smoothing: SmoothingSettings = field(default_factory=SmoothingSettings)
+
+
+class Service:
+    """Owns everything that lives as long as the service.
+
+    Args:
+        recognizer: the loaded pack.
+        settings: bounds.
+        open_source: opens the local microphone; None for a service without one.
+        hold: shared with MQTT and ROS.
+        sinks: further takers of the microphone's events (MQTT, ROS, a recording), called in
+            the listener's thread; they must not wait.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        settings: ServiceSettings | None = None,
+        *,
+        open_source: Callable[[], SampleSource] | None = None,
+        hold: Hold | None = None,
+        sinks: tuple[Sink, ...] = (),
+    ) -> None:
+        self.recognizer = recognizer
+        self.settings = settings or ServiceSettings()
+        self.hold = hold or Hold()
+        self.metrics = Metrics(recognizer)
+        self.bus = Bus(self.settings.max_queue)
+        self.n_connections = 0
+        self.last_state: dict[str, Any] | None = None
+        self.live: LiveStream | None = None
+        self.listener: Listener | None = None
+        self._sinks = sinks
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        if open_source is not None:
+            misses = Misses()
+            self.live = LiveStream(
+                recognizer,
+                self.settings.stream_id,
+                utterances=self.settings.utterances,
+                smoothing=self.settings.smoothing,
+                hooks=(self.metrics, misses),
+                every=self.settings.every,
+            )
+            self.listener = Listener(
+                self.live,
+                open_source,
+                self.emit,
+                rate_hz=recognizer.rate_hz,
+                hold=self.hold,
+                misses=misses,
+            )
+
+    def start(self) -> None:
+        """Begin to listen; called in the event loop."""
+        self._loop = asyncio.get_running_loop()
+        if self.listener is not None:
+            self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
+            self._thread.start()
+
+    async def stop(self) -> None:
+        """Stop listening and let every listener end."""
+        if self.listener is not None and self._thread is not None:
+            self.listener.stop()
+            await asyncio.to_thread(self._thread.join, 5.0)
+        self.bus.close()
+
+    def emit(self, event: Event) -> None:
+        """Publish an event of the local source; from any thread."""
+        self.metrics.count(event)
+        for sink in self._sinks:
+            try:
+                sink(event)
+            except Exception:  # a broken sink must not end listening
+                log.exception("a sink failed on event %d", event.seq)
+        if event.type == "state.change":
+            self.last_state = event.to_dict()
+        text = event.to_json()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.bus.publish, text)
+
+    def state(self) -> dict[str, Any]:
+        """What a page that opens now needs to know."""
+        engine, live = self.recognizer.engine, self.live
+        return {
+            "pack": self.recognizer.manifest.name,
+            "labels": list(self.recognizer.labels),
+            "backend": engine.backend,
+            "precision": engine.precision,
+            "step_ms": self.recognizer.manifest.frontend.step_ms,
+            "source": None if self.listener is None else self.listener.source,
+            "listens": self.listener is not None,
+            "speaking": live is not None and live.speaking,
+            "hold": self.hold.state,
+            "state": self.last_state,
+        }
+
+    @property
+    def ready(self) -> tuple[bool, str]:
+        """Whether the service does what it is there for, and why not."""
+        if self.listener is not None:
+            if self._thread is None or not self._thread.is_alive():
+                return False, "not listening"
+            if self.listener.source is None:
+                return False, "the microphone is not there"
+        return True, "ready"
+
+    def _listen(self) -> None:
+        assert self.listener is not None
+        try:
+            self.listener.run()
+        except Exception:
+            log.exception("listening ended")

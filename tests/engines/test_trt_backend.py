@@ -1,0 +1,222 @@
+"""The TensorRT backends over an in-memory CUDA: parity, state, threads, no work per step."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_ser.engines.cache import store_engine
+from edge_ser.errors import BackendError, UsageError
+from edge_ser.pack import Pack
+from edge_ser.runtime import Recognizer
+from edge_ser.runtime.backends import load_engine
+from edge_ser.runtime.backends.trt import TrtEngine
+from edge_ser.runtime.parity import compare_engines
+
+from . import cuda_double
+from .engine_files import KIOSK, ORIN, plan_of, sidecar_of
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> cuda_double.Gpu:
+    return cuda_double.install(monkeypatch, ORIN, "tensorrt", "10.3.0")
+
+
+@pytest.fixture
+def engine(gpu: cuda_double.Gpu, pack: Pack, stored: Path) -> TrtEngine:
+    return TrtEngine.load(pack, "tensorrt", engine=stored)
+
+
+def frames(n: int, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [(rng.standard_normal((64, 8)) * 3 - 6).astype(np.float32) for _ in range(n)]
+
+
+def logits_of(stream: Any, mels: list[np.ndarray]) -> np.ndarray:
+    found = []
+    for mel in mels:
+        stream.mel[0] = mel
+        found.append(stream.step()[0].copy())
+    return np.stack(found)
+
+
+def test_gives_what_onnxruntime_gives_on_the_same_model(engine: TrtEngine, pack: Pack) -> None:
+    reference = load_engine(pack, "onnxruntime", precision="int8")
+    parity = compare_engines(pack.manifest, reference, engine)
+    assert parity.steps == 100
+    assert parity.agreement == 1.0
+    assert parity.worst < 1e-6
+
+
+def test_a_swapped_state_would_be_seen(engine: TrtEngine) -> None:
+    """The state matters: the same frame twice gives different scores."""
+    stream = engine.stream()
+    mel = frames(1)[0]
+    first, second = logits_of(stream, [mel, mel])
+    assert np.abs(first - second).max() > 1e-6
+
+
+def test_reset_starts_anew_at_either_parity(engine: TrtEngine) -> None:
+    stream = engine.stream()
+    mels = frames(5)
+    first = logits_of(stream, mels)
+    stream.reset()
+    assert np.array_equal(logits_of(stream, mels), first)
+    stream.reset()
+    assert np.array_equal(logits_of(stream, mels[:4]), first[:4])
+    stream.reset()
+    assert np.array_equal(logits_of(stream, mels), first)
+
+
+def test_streams_do_not_touch_each_other(engine: TrtEngine) -> None:
+    alone = logits_of(engine.stream(), frames(6))
+    a, b = engine.stream(), engine.stream()
+    mixed = []
+    for one, other in zip(frames(6), frames(6, seed=9), strict=True):
+        mixed.append(logits_of(a, [one])[0])
+        logits_of(b, [other])
+    assert np.array_equal(np.stack(mixed), alone)
+
+
+def test_a_step_is_one_launch_and_one_wait(engine: TrtEngine, gpu: cuda_double.Gpu) -> None:
+    stream = engine.stream()
+    gpu.calls.clear()
+    logits_of(stream, frames(50))
+    assert set(gpu.calls) == {"cuCtxGetCurrent", "cuGraphLaunch", "cuStreamSynchronize"}
+    assert len(gpu.calls) == 150
+
+
+def test_logits_and_mel_stay_where_they_are(engine: TrtEngine) -> None:
+    stream = engine.stream()
+    mel, first = stream.mel, stream.step()
+    stream.step()
+    assert stream.mel is mel
+    assert stream.step() is first
+
+
+def test_any_thread_may_own_a_stream(engine: TrtEngine) -> None:
+    expected = logits_of(engine.stream(), frames(4))
+    found: list[np.ndarray] = []
+
+    def work() -> None:
+        stream = engine.stream()
+        found.append(logits_of(stream, frames(4)))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 3
+    assert all(np.array_equal(item, expected) for item in found)
+
+
+def test_another_context_of_the_thread_is_put_back(engine: TrtEngine, gpu: cuda_double.Gpu) -> None:
+    stream = engine.stream()
+    gpu.stack.append(7)  # another library's
+    stream.step()
+    assert gpu.stack == [7]
+    gpu.stack.clear()
+    stream.step()
+    assert gpu.stack == []
+
+
+def test_without_graphs_the_scores_are_the_same(
+    engine: TrtEngine, gpu: cuda_double.Gpu, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = logits_of(engine.stream(), frames(6))
+    gpu.can_capture = False
+    stream = engine.stream()
+    assert "no CUDA graph" in caplog.text
+    gpu.calls.clear()
+    assert np.array_equal(logits_of(stream, frames(6)), expected)
+    assert "execute_async_v3" in gpu.calls
+    assert "cuGraphLaunch" not in gpu.calls
+
+
+def test_memory_is_given_back(engine: TrtEngine, gpu: cuda_double.Gpu) -> None:
+    before = sum(1 for a in gpu.memory.values() if a.nbytes > 10_000)
+    stream = engine.stream()
+    assert sum(1 for a in gpu.memory.values() if a.nbytes > 10_000) == before + 3
+    del stream
+    gc.collect()
+    assert sum(1 for a in gpu.memory.values() if a.nbytes > 10_000) == before
+
+
+def test_a_step_that_fails_says_so(engine: TrtEngine, gpu: cuda_double.Gpu) -> None:
+    stream = engine.stream()
+    gpu.fails.add("cuGraphLaunch")
+    with pytest.raises(BackendError, match="CUDA error 700 while launching a step: an illegal"):
+        stream.step()
+    gpu.fails = {"cuStreamSynchronize"}
+    with pytest.raises(BackendError, match="waiting for a step"):
+        stream.step()
+    gpu.fails = {"execute_async_v3"}
+    with pytest.raises(BackendError, match="TensorRT refused a step"):
+        engine.stream()
+
+
+def test_no_memory_for_another_stream(engine: TrtEngine, gpu: cuda_double.Gpu) -> None:
+    gpu.free_bytes = 100
+    with pytest.raises(BackendError, match="no memory left for another stream"):
+        engine.stream()
+
+
+def test_layer_profile(engine: TrtEngine) -> None:
+    assert engine.profile(5) == [("conv", 0.25), ("gemm", 0.5)]
+
+
+def test_an_engine_with_other_tensors_is_refused(
+    gpu: cuda_double.Gpu, pack: Pack, tmp_path: Path
+) -> None:
+    """The sidecar may lie; the engine's own tensors are looked at too."""
+    engine = tmp_path / "tiny-x.engine"
+    content = plan_of(pack.read("float.onnx"))
+    store_engine(engine, content, sidecar_of(pack, content))
+    with pytest.raises(BackendError, match="is not what the pack says: tensor"):
+        TrtEngine.load(pack, "tensorrt", engine=engine)
+
+
+def test_rtx_makes_its_own_graph(
+    monkeypatch: pytest.MonkeyPatch, pack: Pack, tmp_path: Path
+) -> None:
+    gpu = cuda_double.install(monkeypatch, KIOSK, "tensorrt-rtx", "1.7.1.116")
+    path = tmp_path / "tiny-rtx.engine"
+    content = plan_of(pack.read("tensorrt.onnx"), "tensorrt-rtx")
+    sidecar = sidecar_of(
+        pack, content, backend="tensorrt-rtx", version="1.7.1.116", gpu=None, l4t=None,
+        compute_capabilities=("8.6", "8.9"),
+    )  # fmt: skip
+    store_engine(path, content, sidecar)
+    engine = TrtEngine.load(pack, "tensorrt-rtx", engine=path)
+    stream = engine.stream()
+    assert [c.cuda_graph_strategy for c in engine._engine.configs] == ["whole", "whole"]
+    gpu.calls.clear()
+    parity = compare_engines(
+        pack.manifest, load_engine(pack, "onnxruntime", precision="int8"), engine
+    )
+    assert parity.worst < 1e-6
+    assert "cuStreamBeginCapture_v2" not in gpu.calls
+    stream.step()
+
+
+def test_recognizer_runs_on_it_and_events_say_so(
+    gpu: cuda_double.Gpu, pack: Pack, stored: Path
+) -> None:
+    recognizer = Recognizer.open(
+        pack.path, backend="tensorrt", engine=stored, require_backend="tensorrt"
+    )
+    with recognizer.stream() as stream:
+        events = stream.push(np.zeros(16000, np.float32))
+    assert {event.backend for event in events} == {"tensorrt"}
+    assert events[-1].precision == "int8"
+
+
+def test_an_engine_file_needs_a_tensorrt_backend(pack: Pack, stored: Path) -> None:
+    with pytest.raises(UsageError, match="needs --backend tensorrt"):
+        load_engine(pack, "auto", engine=stored)

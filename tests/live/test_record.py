@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from voices import LoudnessGate, silence, voice
+
+from edge_ser.cli import main
+from edge_ser.errors import GateMissed, InputError
+from edge_ser.events import Event
+from edge_ser.runtime import Recognizer
+from edge_ser.runtime.live import LiveStream
+from edge_ser.runtime.record import Recording, replay
+
+
+@pytest.fixture
+def recorded(recognizer: Recognizer, tmp_path: Path) -> tuple[Path, list[Event]]:
+    talk = np.concatenate([silence(0.5), voice(1.0), silence(1), voice(0.7, 5), silence(1)])
+    live = LiveStream(recognizer, gate=LoudnessGate())
+    path = tmp_path / "session.ser"
+    with Recording(path, live):
+        events = live.push(talk) + live.finish()
+    return path, events
+
+
+def test_a_recording_replays_bit_for_bit(
+    recorded: tuple[Path, list[Event]], recognizer: Recognizer
+) -> None:
+    path, events = recorded
+    assert list(replay(path, recognizer)) == [e.to_dict() for e in events]
+    lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    assert sum("mel" in line for line in lines) >= 20
+    assert {key for line in lines for key in line} <= {
+        "format", "pack", "model_sha256", "backend", "precision",
+        "utterance", "begin", "mel", "p", "event",
+    }  # fmt: skip
+
+
+def test_one_changed_bit_is_found(
+    recorded: tuple[Path, list[Event]], recognizer: Recognizer
+) -> None:
+    path, _ = recorded
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    at = [number for number, line in enumerate(lines) if '"mel"' in line][7]
+    step = json.loads(lines[at])
+    step["p"][0] = float(np.nextafter(step["p"][0], 1))
+    lines[at] = json.dumps(step)
+    with gzip.open(path, "wt") as file:
+        file.write("\n".join(lines))
+    with pytest.raises(GateMissed, match="step 8 gave"):
+        list(replay(path, recognizer))
+
+
+def test_what_is_no_recording(
+    recorded: tuple[Path, list[Event]], recognizer: Recognizer, tmp_path: Path
+) -> None:
+    path, _ = recorded
+    cut = tmp_path / "cut"
+    cut.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(InputError, match="cannot be read as a recording after line"):
+        list(replay(cut, recognizer))
+    plain = tmp_path / "plain"
+    plain.write_text("hello")
+    with pytest.raises(InputError, match="cannot be read as a recording"):
+        list(replay(plain, recognizer))
+    with pytest.raises(InputError, match="no such file"):
+        list(replay(tmp_path / "none", recognizer))
+
+
+def test_the_verb(
+    recorded: tuple[Path, list[Event]], pack_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", str(recorded[0]), "--pack", str(pack_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["same"] is True

@@ -1,0 +1,80 @@
+"""Batches: fixed length, balanced, the clock of speech right; padding that changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from making.speech import speech
+
+torch = pytest.importorskip("torch", reason="training needs torch")
+
+from edge_ser.corpora import Clip  # noqa: E402
+from edge_ser.frontend import LogMel, LogMelSpec  # noqa: E402
+from edge_ser.training.bank import FeatureBank  # noqa: E402
+from edge_ser.training.batches import ClipBatches, padded_clips, speech_span  # noqa: E402
+
+SPEC = LogMelSpec()
+LABELS = ("anger", "fear", "neutral")
+
+
+@pytest.fixture(scope="module")
+def bank() -> FeatureBank:
+    features = {}
+    for index in range(9):
+        clip = Clip(Path(f"{index}.wav"), "emodb", f"emodb:{index % 3}", LABELS[index % 3], "t")
+        samples = np.concatenate([np.zeros(4000, np.float32), speech(1.0 + 0.4 * index, index)])
+        features[clip] = [LogMel(SPEC).clip(samples).astype(np.float16)]
+    return FeatureBank(SPEC, features)
+
+
+def batches(bank: FeatureBank, **changes: int) -> ClipBatches:
+    settings = {"frames": 256, "step_frames": 8, "batch_size": 3, **changes}
+    return ClipBatches(bank, list(bank.features), LABELS, **settings)
+
+
+def test_every_batch_has_the_shape_it_says(bank: FeatureBank) -> None:
+    drawn = list(batches(bank).epoch(np.random.default_rng(0)))
+    assert len(drawn) == len(batches(bank)) == 3
+    for batch in drawn:
+        assert batch.mel.shape == (3, 64, 256)
+        assert batch.since.shape == (3, 32)
+        assert torch.isfinite(batch.mel).all()
+        assert torch.equal(batch.target.sum(1), torch.ones(3))
+        for row, clip in zip(batch.target, batch.clips, strict=True):
+            assert LABELS[int(row.argmax())] == clip.label
+        assert torch.equal(batch.since.diff(dim=1), torch.ones(3, 31, dtype=torch.int64))
+
+
+def test_the_same_seed_draws_the_same(bank: FeatureBank) -> None:
+    first = list(batches(bank).epoch(np.random.default_rng(4)))
+    second = list(batches(bank).epoch(np.random.default_rng(4)))
+    other = list(batches(bank).epoch(np.random.default_rng(5)))
+    assert all(torch.equal(a.mel, b.mel) for a, b in zip(first, second, strict=True))
+    assert not all(torch.equal(a.mel, b.mel) for a, b in zip(first, other, strict=True))
+
+
+def test_drawing_does_not_change_the_features(bank: FeatureBank) -> None:
+    before = {clip: arrays[0].copy() for clip, arrays in bank.features.items()}
+    list(batches(bank).epoch(np.random.default_rng(0)))
+    assert all(np.array_equal(bank.features[clip][0], array) for clip, array in before.items())
+
+
+def test_speech_is_found_in_silence() -> None:
+    samples = np.zeros(48000, np.float32)
+    samples[16000:32000] = speech(1.0, 2)
+    begin, end = speech_span(LogMel(SPEC).clip(samples).astype(np.float16))
+    assert 95 <= begin <= 135
+    assert 165 <= end <= 206
+    flat = np.zeros((64, 80), np.float16)
+    assert speech_span(flat) == (0, 80)
+
+
+def test_padding_tells_where_each_clip_ends(bank: FeatureBank) -> None:
+    features = [arrays[0] for arrays in bank.features.values()]
+    mel, last = padded_clips(features, SPEC.silence, 8)
+    for row, index, feature in zip(mel.numpy(), last, features, strict=True):
+        assert index == feature.shape[1] // 8 - 1
+        assert np.array_equal(row[:, : feature.shape[1]], feature.astype(np.float32))
+        assert np.allclose(row[:, feature.shape[1] :], SPEC.silence)

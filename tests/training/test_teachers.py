@@ -1,0 +1,182 @@
+"""Training of the teachers and the baselines from the command line, on made-up corpora."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+for package in ("lightning_fabric", "librosa", "opensmile", "sklearn", "soundfile", "onnx"):
+    pytest.importorskip(package)
+
+import soundfile  # noqa: E402
+
+from edge_ser.cli import main  # noqa: E402
+from edge_ser.corpora import Clip, load_corpus  # noqa: E402
+from edge_ser.training.tracks import Track, TrackBatches, assemble, speech_spans  # noqa: E402
+
+RATE = 16_000
+PITCH = {"W": 320.0, "N": 180.0, "T": 100.0}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four speakers, three emotions that differ in pitch, eight clips of each."""
+    root = tmp_path_factory.mktemp("emodb")
+    rng = np.random.default_rng(0)
+    for index, speaker in enumerate(("03", "08", "09", "10")):
+        for code, pitch in PITCH.items():
+            for take in "abcdefgh":
+                n = round(RATE * rng.uniform(0.6, 0.9))
+                phase = (
+                    2
+                    * np.pi
+                    * np.cumsum(
+                        np.full(n, pitch * (1 + 0.05 * index) * rng.uniform(0.97, 1.03) / RATE)
+                    )
+                )
+                voice = sum(np.sin(k * phase) / k for k in range(1, 12))
+                wave = 0.2 * voice * np.hanning(n) + 0.002 * rng.standard_normal(n)
+                soundfile.write(root / f"{speaker}a01{code}{take}.wav", wave, RATE)
+    return root
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from test_semantic import waveform_model
+
+    return waveform_model(tmp_path_factory.mktemp("encoder") / "encoder.onnx")
+
+
+def train(model: str, corpus: Path, out: Path, *flags: str) -> int:
+    return main(
+        [
+            "train", model, "--data", f"emodb={corpus}", "--labels", "anger,neutral,sadness",
+            "--folds", "2", "--out", str(out), "--cache", str(corpus.parent / "cache"), *flags,
+        ]
+    )  # fmt: skip
+
+
+SMALL = ("--width", "16", "--batch-size", "8", "--epochs", "6", "--learning-rate", "0.01")
+
+
+def test_cross_attention_learns_and_resumes(
+    corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--encoder", str(encoder), "--functionals", *SMALL)
+    assert train("cross-attention", corpus, tmp_path / "run", *flags, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["protocol"] == "speaker-independent"
+    assert report["corpora"]["emodb"]["mean"]["uar"] > 0.6  # chance is 0.33
+    assert len(report["corpora"]["emodb"]["folds"]) == 2
+    assert report["parameters"] > 1000
+    assert json.loads((tmp_path / "run" / "results.json").read_text()) == report
+    assert (tmp_path / "run" / "fold1" / "member0.safetensors").exists()
+    # A run that is complete does not train again and says the same.
+    assert train("cross-attention", corpus, tmp_path / "run", *flags, "--json", "--resume") == 0
+    captured = capsys.readouterr()
+    again = json.loads(captured.out)
+    assert again["corpora"] == report["corpora"]
+    assert "epoch 6/6" not in captured.err
+    # The state of another model is refused, not loaded.
+    wider = [*flags, "--resume", "--no-feature-encoder"]
+    assert train("cross-attention", corpus, tmp_path / "run", *wider) == 2
+    assert "another model" in capsys.readouterr().err
+
+
+def test_depth_weighted_learns(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = (*SMALL, "--protocol", "random", "--members", "2", "--validation", "0.2")
+    assert train("depth-weighted", corpus, tmp_path, *flags, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["protocol"] == "random"
+    assert report["corpora"]["emodb"]["mean"]["uar"] > 0.6
+    assert (tmp_path / "fold0" / "member1.safetensors").exists()
+
+
+@pytest.mark.parametrize("kind", ["baseline-egemaps", "baseline-encoder"])
+def test_linear_baselines(
+    kind: str, corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(kind, corpus, tmp_path, "--encoder", str(encoder), "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["model"] == kind
+    assert report["corpora"]["emodb"]["pooled"]["n"] == 96
+    assert report["corpora"]["emodb"]["mean"]["uar"] > 0.5
+
+
+def test_wrong_flags_are_refused(
+    corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flags, message in (
+        (("--layers", "one"), "write numbers"),
+        (("--layers", "9", "--encoder", str(encoder)), "layers 0 to 2"),
+        (("--members", "0"), "at least 1"),
+        (("--validation", "0.9"), "between 0 and 0.5"),
+        (("--width", "30"), "heads"),
+        (("--encoder", str(tmp_path / "none.ort")), "no such file"),
+    ):
+        assert train("cross-attention", corpus, tmp_path / "x", *flags) == 2
+        assert message in capsys.readouterr().err
+    assert train("depth-weighted", corpus, tmp_path / "x", "--depths", "deepest") == 2
+
+
+def test_unreadable_clips_are_named_or_left_out(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "emodb"
+    broken.mkdir()
+    for path in corpus.glob("*.wav"):
+        (broken / path.name).write_bytes(path.read_bytes())
+    (broken / "03a01Wa.wav").write_bytes(b"torn")
+    assert train("baseline-egemaps", broken, tmp_path / "x") == 2
+    assert "03a01Wa.wav" in capsys.readouterr().err
+    assert train("baseline-egemaps", broken, tmp_path / "x", "--skip-unreadable", "--json") == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["corpora"]["emodb"]["pooled"]["n"] == 95
+    assert "1 of 96 clips could not be read" in captured.err
+
+
+def made_track(clips: list[Clip], rate_hz: float | None, seconds: float) -> Track:
+    rng = np.random.default_rng(0)
+    if rate_hz is None:
+        return Track({clip: [rng.standard_normal(5)] for clip in clips}, None)
+    frames = round(seconds * rate_hz)
+    return Track({c: [rng.standard_normal((3, frames)).astype(np.float32)] for c in clips}, rate_hz)
+
+
+def test_tracks_are_cut_at_the_same_time(corpus: Path) -> None:
+    clips = list(load_corpus("emodb", corpus).clips[:2])
+    tracks = {
+        "mel": made_track(clips, 100.0, 2.0),
+        "states": made_track(clips, 41.75, 2.0),
+        "whole": made_track(clips, None, 2.0),
+    }
+    inputs = assemble(tracks, clips, [0, 0], [(0.5, 1.5), (1.0, 1.4)])
+    assert inputs["mel"].shape == (2, 3, 100)
+    assert inputs["mel_mask"].sum(1).tolist() == [100, 40]
+    assert inputs["states_mask"].sum(1).tolist() == [42, 17]
+    np.testing.assert_array_equal(
+        inputs["mel"][1, :, :40], tracks["mel"].values[clips[1]][0][:, 100:140]
+    )
+    assert not inputs["mel"][1, :, 40:].any()
+    assert inputs["whole"].shape == (2, 5)
+    assert "whole_mask" not in inputs
+
+
+def test_an_epoch_hears_every_clip_once(corpus: Path) -> None:
+    clips = list(load_corpus("emodb", corpus).clips[:12])
+    mel = made_track(clips, 100.0, 1.0)
+    batches = TrackBatches(
+        {"mel": mel}, speech_spans(mel, clips), clips, ("anger", "neutral", "sadness"),
+        window_s=0.5, batch_size=4,
+    )  # fmt: skip
+    found = list(batches.epoch(np.random.default_rng(0)))
+    assert len(found) == len(batches) == 3
+    targets = sorted(int(t) for batch in found for t in batch.target)
+    assert targets == sorted(batches.labels.index(clip.label) for clip in clips)
+    assert all(batch.inputs["mel"].shape[2] <= 50 for batch in found)
