@@ -54,6 +54,7 @@ def load_engine(
         if chosen != "onnxruntime":
             from edge_ser.runtime.backends.trt import TrtEngine
 
+            _target(pack, chosen, "auto")  # a pack without such a model needs no engine
             return TrtEngine.load(pack, chosen, precision, engine)
         return _load(pack, precision, threads, node_profile)
     except (BackendError, MissingExtra) as error:

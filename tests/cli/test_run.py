@@ -156,7 +156,7 @@ def test_bad_files(
     ("words", "says"),
     [
         (["--pack", "nowhere"], "no pack at nowhere"),
-        (["--backend", "tensorrt"], "TensorRT"),  # no bindings, or no model in this pack
+        (["--backend", "tensorrt"], "has no model for tensorrt"),
         (["--require-backend", "tensorrt"], "tensorrt is required"),
         (["--precision", "int8"], "has no int8 model"),
         (["--threads", "0"], "at least one thread"),

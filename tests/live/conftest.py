@@ -32,10 +32,7 @@ def pack_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         student.classifier.weight.mul_(6.0)  # random weights alone say the same of everything
     model = build_step(fold_student(student), FloatForm())
-    states = tuple(
-        StateSpec(s.name, s.next_name, s.shape, s.dtype, s.before)
-        for s in model.states
-    )
+    states = tuple(StateSpec(s.name, s.next_name, s.shape, s.dtype, s.before) for s in model.states)
     content = model.onnx.SerializeToString()
     out = tmp_path_factory.mktemp("packs") / "random"
     manifest = Manifest(
