@@ -262,7 +262,11 @@ def _manifest(
     kinds = {
         "cpu": (("onnxruntime",), "int8"),
         "tensorrt": (("tensorrt", "tensorrt-rtx"), "int8"),
-        "tensorrt-float": (("tensorrt", "tensorrt-rtx"), "fp32"),
+        # TensorRT's float form runs on CPUs as well; a pack holds float weights once.
+        "tensorrt-float": (
+            ("tensorrt", "tensorrt-rtx") + (() if "float" in models else ("onnxruntime",)),
+            "fp32",
+        ),
         "float": (("onnxruntime", "tensorrt", "tensorrt-rtx"), "fp32"),
     }
     labels = checkpoint.student.config.labels

@@ -119,13 +119,12 @@ def _attention(
     q, k, v = g.split(
         qkv, [size] * 3, 1, [f"{w.name}.query", f"{w.name}.new_key", f"{w.name}.new_value"]
     )
-    kept = []
+    kept = {}
     for role, new in (("key", k), ("value", v)):
         past = g.state(f"{w.name}.{role}.past", (w.heads, size, w.context), 0.0, None)
-        joined = g.concat([past, new], 2, f"{w.name}.{role}")
-        g.keep(past, joined, 2)
-        kept.append(joined)
-    mixed = form.attend(g, w.name, q, *kept, sink="depths")
+        kept[role] = g.concat([past, new], 2, f"{w.name}.{role}")
+        g.keep(past, kept[role], 2)
+    mixed = form.attend(g, w.name, q, kept["key"], kept["value"], sink="depths")
     return g.reshape(mixed, (1, channels, tokens), f"{w.name}.out")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -128,10 +129,11 @@ class _Linter:
             yield self._error(node, f"{self._title} wants three inputs, zero point included")
         if len(node.input) > 2:
             yield from self._zero_point(node)
-        scale = self._array(node.input[1])
-        if scale is None:
+        found = self._array(node.input[1])
+        if found is None:
             yield self._error(node, "its scale is computed; TensorRT needs a constant")
             return
+        scale: NDArray[np.floating[Any]] = found.astype(found.dtype, copy=False)
         if not np.all(np.isfinite(scale)) or np.any(scale <= 0):
             yield self._error(node, "a scale is zero, negative or not finite; calibrate again")
         if scale.dtype == np.float16 and self._version < (10, 0):

@@ -58,6 +58,7 @@ class MqttBridge:
     ) -> None:
         try:
             from paho.mqtt import client as paho
+            from paho.mqtt.enums import CallbackAPIVersion
         except ImportError:
             raise MissingExtra("paho-mqtt", "mqtt", "publish to an MQTT broker") from None
         if not _ID.fullmatch(device_id):
@@ -79,7 +80,7 @@ class MqttBridge:
         self.n_dropped = 0
         """Events that did not fit into the queue while the broker was away."""
         self._client = client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2, client_id=f"edge-ser-{device_id}"
+            CallbackAPIVersion.VERSION2, client_id=f"edge-ser-{device_id}"
         )
         # Our own queue has the bound; what paho holds is only what is on its way.
         client.max_queued_messages_set(max_queue)

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ class Recording:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, self._part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
             self._raw = os.fdopen(handle, "wb")
-            self._file: IO[bytes] = gzip.GzipFile("", "wb", 1, self._raw, mtime=0)
+            self._file = gzip.GzipFile("", "wb", 1, self._raw, mtime=0)
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror or error}") from error
         live.record(self)

@@ -109,7 +109,8 @@ class Stream:
     @property
     def mel(self) -> NDArray[np.float32]:
         """Features of the last step, ``(n_mels, step_frames)``; overwritten by the next."""
-        return self._engine.mel[0]
+        mel: NDArray[np.float32] = self._engine.mel[0]
+        return mel
 
     def step_features(self, mel: NDArray[np.float32]) -> list[float]:
         """Probabilities after a step on features ``(n_mels, step_frames) float32``."""

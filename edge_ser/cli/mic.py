@@ -104,7 +104,7 @@ def _test(options: argparse.Namespace) -> int:
     print(f"  noise floor  {report['noise_floor_db']:7.1f} dBFS")
     print(f"  clipped      {n_clipped} samples" + (": turn the gain down" if n_clipped else ""))
     print(f"  overflows    {overflows}")
-    if report["level_db"] < _LOWEST_DB:
+    if float(str(report["level_db"])) < _LOWEST_DB:
         print("  hears nothing: is it muted, or the wrong one? See: edge-ser mic list")
     return 0
 

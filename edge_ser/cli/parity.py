@@ -48,7 +48,8 @@ def execute(options: argparse.Namespace) -> int:
         backend, _, precision = name.partition(":")
         engines.append(load_engine(pack, backend, precision=precision or "auto"))
     clips = clips_of(pack, options.input, options.data, options.limit)
-    result = compare_engines(pack.manifest, *engines, clips)
+    one, other = engines
+    result = compare_engines(pack.manifest, one, other, clips)
     first, second = (f"{engine.backend} {engine.precision}" for engine in engines)
     document = {"pack": pack.manifest.name, "backends": [first, second], **result.to_dict()}
     if options.json:

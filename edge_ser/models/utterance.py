@@ -67,7 +67,8 @@ class TransformerBlock(nn.Module):
         source = query if self.other_norm is None else self.other_norm(other)
         found, _ = self.attention(query, source, source, key_padding_mask=~mask, need_weights=False)
         x = x + found
-        return x + self.feed_forward(x)
+        mixed: Tensor = x + self.feed_forward(x)
+        return mixed
 
 
 class AttentivePool(nn.Module):

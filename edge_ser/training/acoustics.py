@@ -119,7 +119,8 @@ class Functionals:
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[Any]:
         """Values of ``(n,) float32`` samples; what openSMILE cannot tell is 0."""
         values = self._smile.process_signal(_long_enough(samples), RATE_HZ).to_numpy(np.float32)[0]
-        return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        told: NDArray[np.float32] = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        return told
 
 
 ACOUSTICS = {"mfcc": Mfcc, "spectrogram": LogSpectrogram, "logmel": LogMelRows}

@@ -151,4 +151,5 @@ class LinearTeacher:
 
 def _whitened(pipeline: Any, values: NDArray[np.float32]) -> NDArray[np.float32]:
     white = pipeline.fit_transform(values)
-    return np.clip(white, -_CLIP, _CLIP).astype(np.float32)
+    clipped: NDArray[np.float32] = np.clip(white, -_CLIP, _CLIP).astype(np.float32)
+    return clipped

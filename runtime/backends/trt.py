@@ -127,7 +127,7 @@ class TrtEngine:
         """
         trt = self._bindings.trt
 
-        class Profiler(trt.IProfiler):  # type: ignore[misc]
+        class Profiler(trt.IProfiler):  # type: ignore[misc, name-defined]
             def __init__(self) -> None:
                 trt.IProfiler.__init__(self)
                 self.times: dict[str, list[float]] = {}

@@ -127,7 +127,8 @@ def _wants_unit_variance(folder: Path, config: Any, name: str) -> bool:
     else:
         import transformers
 
-        settings = transformers.AutoFeatureExtractor.from_pretrained(name).to_dict()
+        extractor: Any = transformers.AutoFeatureExtractor
+        settings = extractor.from_pretrained(name).to_dict()
     rate = settings.get("sampling_rate", RATE_HZ)
     if rate != RATE_HZ:
         raise InputError(
