@@ -11,11 +11,11 @@ from making.speech import speech
 torch = pytest.importorskip("torch", reason="converters need torch")
 pytest.importorskip("onnx", reason="converters need onnx")
 
-from making.packs import write_tiny_pack  # noqa: E402
-from making.students import random_student  # noqa: E402
+from making.packs import write_tiny_pack
+from making.students import random_student
 
-from edge_ser.frontend import LogMel  # noqa: E402
-from edge_ser.runtime import Recognizer  # noqa: E402
+from edge_ser.frontend import LogMel
+from edge_ser.runtime import Recognizer
 
 
 @pytest.mark.parametrize("suffix", ["", ".tar"])

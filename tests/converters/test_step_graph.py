@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch", reason="converters need torch")
 onnx = pytest.importorskip("onnx", reason="converters need onnx")
 
-from making.students import TINY, mel_of, random_student  # noqa: E402
+from making.students import TINY, mel_of, random_student
 
-from edge_ser.converters.forms import FloatForm  # noqa: E402
-from edge_ser.converters.step_graph import StepModel, build_step  # noqa: E402
-from edge_ser.converters.weights import fold_student  # noqa: E402
-from edge_ser.frontend import LogMelSpec  # noqa: E402
-from edge_ser.models import Student, StudentConfig  # noqa: E402
+from edge_ser.converters.forms import FloatForm
+from edge_ser.converters.step_graph import StepModel, build_step
+from edge_ser.converters.weights import fold_student
+from edge_ser.frontend import LogMelSpec
+from edge_ser.models import Student, StudentConfig
 
 CONFIGS = [
     TINY,

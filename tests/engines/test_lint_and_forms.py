@@ -10,10 +10,10 @@ import pytest
 
 onnx = pytest.importorskip("onnx", reason="the linter reads ONNX")
 
-from edge_ser.converters.half import to_half  # noqa: E402
-from edge_ser.converters.trt_lint import lint  # noqa: E402
-from edge_ser.errors import GateMissed, UsageError  # noqa: E402
-from edge_ser.pack import Pack  # noqa: E402
+from edge_ser.converters.half import to_half
+from edge_ser.converters.trt_lint import lint
+from edge_ser.errors import GateMissed, UsageError
+from edge_ser.pack import Pack
 
 VERSIONS = ("8.5.2", "8.6.2", "10.3.0", "10.13.3", "11.4.0")
 

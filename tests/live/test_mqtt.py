@@ -17,8 +17,8 @@ from edge_ser.runtime.hold import Hold
 
 paho = pytest.importorskip("paho.mqtt.client", reason="needs the mqtt extra")
 
-from edge_ser.runtime.mqtt import MqttBridge  # noqa: E402
-from edge_ser.runtime.serve.run import bind  # noqa: E402
+from edge_ser.runtime.mqtt import MqttBridge
+from edge_ser.runtime.serve.run import bind
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 

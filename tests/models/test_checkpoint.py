@@ -11,11 +11,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="checkpoints need torch")
 safetensors = pytest.importorskip("safetensors.torch", reason="checkpoints need safetensors")
 
-from making.students import mel_of, random_student  # noqa: E402
+from making.students import mel_of, random_student
 
-from edge_ser.errors import InputError  # noqa: E402
-from edge_ser.frontend import LogMelSpec  # noqa: E402
-from edge_ser.models.checkpoint import Checkpoint, load_student, save_student  # noqa: E402
+from edge_ser.errors import InputError
+from edge_ser.frontend import LogMelSpec
+from edge_ser.models.checkpoint import Checkpoint, load_student, save_student
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="models need torch")
 
-from edge_ser.models.layers import CausalConv, CrossAttention, GatedMemory  # noqa: E402
+from edge_ser.models.layers import CausalConv, CrossAttention, GatedMemory
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edge_ser.models.cross_attention import (  # noqa: E402
+from edge_ser.models.cross_attention import (
     CrossAttentionConfig,
     CrossAttentionModel,
 )
-from edge_ser.models.depth_weighted import (  # noqa: E402
+from edge_ser.models.depth_weighted import (
     DEPTHS,
     DepthWeightedConfig,
     DepthWeightedModel,

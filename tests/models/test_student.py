@@ -9,9 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="models need torch")
 
-from making.students import TINY, mel_of, random_student  # noqa: E402
+from making.students import TINY, mel_of, random_student
 
-from edge_ser.models import StudentConfig  # noqa: E402
+from edge_ser.models import StudentConfig
 
 
 @torch.no_grad()

@@ -14,17 +14,17 @@ from edge_ser.runtime.bench import bench_audio
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks.frontend import (  # noqa: E402
+from benchmarks.frontend import (
     compare_front_ends,
     graph_front_end,
     kaldi_front_end,
     numpy_front_end,
 )
-from benchmarks.peers.measure import measure  # noqa: E402
-from benchmarks.peers.peer import Peer, Window  # noqa: E402
-from benchmarks.peers.show import figure, table  # noqa: E402
-from benchmarks.peers.systems import edge_ser, systems  # noqa: E402
-from benchmarks.soak import soak, verdicts  # noqa: E402
+from benchmarks.peers.measure import measure
+from benchmarks.peers.peer import Peer, Window
+from benchmarks.peers.show import figure, table
+from benchmarks.peers.systems import edge_ser, systems
+from benchmarks.soak import soak, verdicts
 
 
 def peer(name: str, hop: int, heard: list[np.ndarray]) -> Peer:

@@ -10,10 +10,10 @@ from making.speech import speech
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from edge_ser.corpora import Clip  # noqa: E402
-from edge_ser.frontend import LogMel, LogMelSpec  # noqa: E402
-from edge_ser.training.bank import FeatureBank  # noqa: E402
-from edge_ser.training.batches import ClipBatches, padded_clips, speech_span  # noqa: E402
+from edge_ser.corpora import Clip
+from edge_ser.frontend import LogMel, LogMelSpec
+from edge_ser.training.bank import FeatureBank
+from edge_ser.training.batches import ClipBatches, padded_clips, speech_span
 
 SPEC = LogMelSpec()
 LABELS = ("anger", "fear", "neutral")

@@ -12,8 +12,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("lightning_fabric", reason="training needs lightning-fabric")
 
-from edge_ser.training.batches import Batch  # noqa: E402
-from edge_ser.training.fit import FitSettings, Fitted, fit  # noqa: E402
+from edge_ser.training.batches import Batch
+from edge_ser.training.fit import FitSettings, Fitted, fit
 
 SETTINGS = FitSettings(epochs=4, learning_rate=0.05, warmup_epochs=0.5, ema=0.9, seed=3)
 

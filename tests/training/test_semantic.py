@@ -12,11 +12,11 @@ from edge_ser.errors import InputError, UsageError
 soundfile = pytest.importorskip("soundfile")
 torch = pytest.importorskip("torch")
 
-from making.encoder import waveform_model  # noqa: E402
+from making.encoder import waveform_model
 
-from edge_ser.training import extract as extracting  # noqa: E402
-from edge_ser.training.extract import Copies, extract  # noqa: E402
-from edge_ser.training.semantic import (  # noqa: E402
+from edge_ser.training import extract as extracting
+from edge_ser.training.extract import Copies, extract
+from edge_ser.training.semantic import (
     OrtEncoder,
     TransformersEncoder,
     open_encoder,

@@ -12,11 +12,11 @@ torch = pytest.importorskip("torch")
 for package in ("lightning_fabric", "librosa", "opensmile", "sklearn", "soundfile", "onnx"):
     pytest.importorskip(package)
 
-import soundfile  # noqa: E402
+import soundfile
 
-from edge_ser.cli import main  # noqa: E402
-from edge_ser.corpora import Clip, load_corpus  # noqa: E402
-from edge_ser.training.tracks import Track, TrackBatches, assemble, speech_spans  # noqa: E402
+from edge_ser.cli import main
+from edge_ser.corpora import Clip, load_corpus
+from edge_ser.training.tracks import Track, TrackBatches, assemble, speech_spans
 
 RATE = 16_000
 PITCH = {"W": 320.0, "N": 180.0, "T": 100.0}

@@ -1,0 +1,144 @@
+"""Distillation: lessons that teach, verdicts that are honest, targets that lie in time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch")
+pytest.importorskip("sklearn", reason="the linear teacher needs scikit-learn")
+
+from edge_ser.corpora import Clip
+from edge_ser.frontend import LogMelSpec
+from edge_ser.models import Student, StudentConfig
+from edge_ser.training.bank import FeatureBank
+from edge_ser.training.batches import ClipBatches
+from edge_ser.training.distill import Distiller, DistillLoss
+from edge_ser.training.linear_teacher import DistillWeights, LinearTeacher
+from edge_ser.training.semantic import EncoderStates
+from edge_ser.training.student import StudentLoss
+
+LABELS = ("anger", "neutral", "sadness")
+SPEC = LogMelSpec()
+RATE_HZ = 40.0
+FRAMES = 160
+
+
+def clips() -> list[Clip]:
+    return [
+        Clip(Path(f"{speaker}-{label}-{n}.wav"), "emodb", f"emodb:{speaker:02d}", label, "a")
+        for speaker in range(12)
+        for label in LABELS
+        for n in range(4)
+    ]
+
+
+def world() -> tuple[list[Clip], FeatureBank, EncoderStates]:
+    """Clips whose label shows in the encoder's states and, noisier, in the log-mel."""
+    rng = np.random.default_rng(0)
+    everything = clips()
+    features, states = {}, {}
+    for clip in everything:
+        label = LABELS.index(clip.label)
+        mel = rng.normal(-5.0, 2.0, (SPEC.n_mels, FRAMES))
+        mel[20 * label : 20 * label + 10] += 2.0
+        features[clip] = [mel.astype(np.float16)]
+        heard = rng.normal(0.0, 0.5, (1, round(FRAMES / 100 * RATE_HZ), 96))
+        heard[..., label] += 1.5
+        states[clip] = [heard.astype(np.float16)]
+    return (
+        everything,
+        FeatureBank(SPEC, features),
+        EncoderStates(states, RATE_HZ, "test encoder", (2,)),
+    )
+
+
+def student() -> Student:
+    torch.manual_seed(0)
+    config = StudentConfig(labels=LABELS, stem=16, trunk=32, heads=2, fused=32, hidden=16)
+    return Student(config, SPEC.silence)
+
+
+def batches(everything: list[Clip], bank: FeatureBank) -> ClipBatches:
+    return ClipBatches(
+        bank, everything, LABELS, frames=FRAMES, step_frames=8, batch_size=16, n_masks=0
+    )
+
+
+def test_a_verdict_comes_from_a_classifier_that_has_not_heard_the_speaker() -> None:
+    everything, _, states = world()
+    stranger = everything[0].speaker
+    # One speaker whose states say the opposite of everybody else's: a classifier that had
+    # heard it would know; an honest one is wrong on it.
+    for clip in everything:
+        if clip.speaker == stranger:
+            label = LABELS.index(clip.label)
+            array = states.values[clip][0]
+            array[..., label] -= 1.5
+            array[..., (label + 1) % 3] += 1.5
+    _, loss = LinearTeacher(states, LABELS).lesson(student(), everything, StudentLoss())
+    assert isinstance(loss, DistillLoss)
+    right = {True: [], False: []}  # type: dict[bool, list[bool]]
+    for clip in everything:
+        logits = loss.views[clip].logits
+        assert logits is not None
+        right[clip.speaker == stranger].append(LABELS[int(logits.argmax())] == clip.label)
+    assert np.mean(right[False]) > 0.9
+    assert np.mean(right[True]) < 0.1
+
+
+@pytest.mark.parametrize("term", ["verdict", "states", "summary", "relation"])
+def test_every_lesson_can_be_learnt_and_left_out(term: str) -> None:
+    everything, bank, states = world()
+    nothing = DistillWeights(0.0, 0.0, 0.0, 0.0)
+
+    def value_of(weights: DistillWeights, train: bool) -> tuple[float, float]:
+        model, loss = LinearTeacher(states, LABELS, weights).lesson(
+            student(), everything, StudentLoss(smoothing=0.0, contexts=(64,))
+        )
+        optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+        model.train()
+        values = []
+        for _ in range(6 if train else 1):
+            for batch in batches(everything, bank).epoch(np.random.default_rng(0)):
+                value = loss(model, batch, np.random.default_rng(0))
+                values.append(value.item())
+                if train:
+                    value.backward()
+                    optimizer.step()
+                    optimizer.zero_grad()
+        return values[0], values[-1]
+
+    plain, _ = value_of(nothing, train=False)
+    first, last = value_of(replace(nothing, **{term: 1.0}), train=True)
+    assert first > plain  # the lesson counts
+    assert last < first  # and can be learnt
+
+
+def test_states_are_asked_for_where_they_lie_in_time() -> None:
+    """A head that copies a ramp of time is right only if crop, stretch and delay are honoured."""
+    everything, bank, _ = world()
+    n_states = round(FRAMES / 100 * RATE_HZ)
+    ramp = np.arange(n_states, dtype=np.float32) / n_states
+    views = {}
+    from edge_ser.training.distill import TeacherView
+
+    for clip in everything:
+        views[clip] = TeacherView(
+            None, np.repeat(ramp[:, None], 2, axis=1), np.zeros(3, np.float32)
+        )
+    loss = DistillLoss(StudentLoss(), views, delay_frames=0.0, states_per_frame=RATE_HZ / 100.0)
+    model = Distiller(student(), 2, 3)
+    batch = next(iter(batches(everything, bank).epoch(np.random.default_rng(1))))
+    n_tokens = FRAMES // 4
+    frames = (torch.arange(n_tokens) + 0.5) * 4
+    where = (batch.origin[:, None] + frames * batch.stretch[:, None]) * RATE_HZ / 100.0
+    guess = (where.round().clamp(0, n_states - 1) / n_states)[:, None].expand(-1, 2, -1)
+    perfect = loss._states([guess], [views[clip] for clip in batch.clips], batch)
+    shifted = loss._states([guess.roll(3, dims=2)], [views[clip] for clip in batch.clips], batch)
+    assert model.state_heads[0].out_channels == 2
+    assert perfect.item() == pytest.approx(0.0, abs=1e-3)
+    assert shifted.item() > 0.05
