@@ -61,7 +61,7 @@ def plain_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     Packs store float weights in FP16; TensorRT 8.5 wants a convolution's weights to be plain
     constants.
     """
-    plain = onnx.ModelProto.FromString(model.SerializeToString())
+    plain: onnx.ModelProto = onnx.ModelProto.FromString(model.SerializeToString())
     stored = {tensor.name: tensor for tensor in plain.graph.initializer}
     for node in [n for n in plain.graph.node if n.op_type == "Cast" and n.input[0] in stored]:
         values = numpy_helper.to_array(stored[node.input[0]])

@@ -44,6 +44,7 @@ def browser(tmp_path: Path) -> Iterator[Any]:
     driver.quit()
 
 
+@pytest.mark.system
 def test_the_page_shows_what_is_heard(recognizer: Recognizer, browser: Any) -> None:
     chunks: list[Any] = []
     service = Service(recognizer, open_source=lambda: Scripted(chunks, threading.Event()))

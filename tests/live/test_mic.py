@@ -64,6 +64,7 @@ def command(sound: SoundServer, *words: str) -> list[str]:
     return [sys.executable, "-m", "edge_ser", *words]
 
 
+@pytest.mark.system
 def test_list_and_test(sound: SoundServer) -> None:
     listed = subprocess.run(command(sound, "mic", "list", "--json"), env=sound.env,
                             capture_output=True, text=True, check=True)  # fmt: skip
@@ -82,6 +83,7 @@ def test_list_and_test(sound: SoundServer) -> None:
     assert report["clipped_samples"] == 0
 
 
+@pytest.mark.system
 def test_a_wrong_name_lists_the_right_ones(sound: SoundServer) -> None:
     done = subprocess.run(command(sound, "mic", "test", "Nonesuch"), env=sound.env,
                           capture_output=True, text=True)  # fmt: skip
@@ -115,6 +117,7 @@ class Lines:
         raise AssertionError(f"waited in vain; heard {[e['type'] for e in self.events]}")
 
 
+@pytest.mark.system
 def test_run_mic_hears_survives_unplugging_and_goes_on(sound: SoundServer, pack_path: Path) -> None:
     talk = np.concatenate([silence(0.5), voice(2.0), silence(1.5)] * 10)
     pcm = (talk * 32767).astype("<i2").tobytes()
