@@ -63,6 +63,9 @@ weights = {k: v.flatten().tolist() for k, v in fitted.model.state_dict().items()
 report = dict(seen=seen, validations=len(validations), weights=weights, epoch=fitted.epoch,
               history=[{k: v for k, v in r.items() if k != "seconds"} for r in fitted.history])
 (out / f"rank{fabric.global_rank}.json").write_text(json.dumps(report))
+# Leave together: a process that ends while gloo's threads still run is aborted by the C++ runtime.
+fabric.barrier()
+torch.distributed.destroy_process_group()
 """
 
 
