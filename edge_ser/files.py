@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import tempfile
@@ -12,7 +13,9 @@ from typing import BinaryIO
 
 from edge_ser.errors import InputError
 
-__all__ = ["check_writable", "replace_file", "write_text"]
+__all__ = ["check_writable", "exchange", "replace_file", "write_text"]
+
+_HERE, _SWAP = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 @contextmanager
@@ -65,3 +68,17 @@ def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8 so that ``path`` is never seen half-written."""
     with replace_file(path) as file:
         file.write(text.encode())
+
+
+def exchange(new: Path, old: Path) -> bool:
+    """Let two files or folders change places in one call, so that a kill finds one of them whole.
+
+    Returns:
+        False where the system has no such call (it is Linux's ``renameat2``).
+    """
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    status: int = rename(_HERE, os.fsencode(new), _HERE, os.fsencode(old), _SWAP)
+    return status == 0
