@@ -191,9 +191,7 @@ def _systemctl(unit: str) -> None:
     if program is None:
         raise UsageError("--restart needs systemd, and there is no systemctl on this machine")
     # With Type=notify this returns when the service is ready, or has failed.
-    done = subprocess.run(
-        [program, "restart", unit], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([program, "restart", unit], capture_output=True, text=True, check=False)
     if done.returncode:
         words = done.stderr.strip().splitlines() or [f"systemctl ended with {done.returncode}"]
         raise InputError(f"{unit} did not come up ({words[-1]}; see: journalctl -u {unit})")

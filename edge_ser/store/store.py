@@ -328,9 +328,7 @@ class PackStore:
             selection = Selection()  # choosing again is the cure for a damaged choice
         if name == selection.active:
             return
-        write_selection(
-            self.folder, Selection(name, selection.active, None if name is None else 0)
-        )
+        write_selection(self.folder, Selection(name, selection.active, None if name is None else 0))
 
     def _go_back(self, selection: Selection) -> str:
         """The pack before, or where that is damaged too, the bundled one."""
