@@ -62,6 +62,7 @@ class Listener:
         hold: not listening while it is held.
         misses: the hook of ``live`` whose misses become ``deadline.miss`` events.
         waits: whether a source that is not there at the start is waited for.
+        beat: called whenever the listener got on, also while it waits for its source.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Listener:
         hold: Hold | None = None,
         misses: Misses | None = None,
         waits: bool = True,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._live = live
         self._open = open_source
@@ -82,6 +84,7 @@ class Listener:
         self._hold = hold or Hold()
         self._misses = misses
         self._waits = waits
+        self._beat = beat
         self._stop = threading.Event()
         self.source: str | None = None
         """Name of the open source, None while there is none."""
@@ -124,6 +127,7 @@ class Listener:
     def _pump(self, source: SampleSource) -> None:
         while not self._stop.is_set():
             heard = source.read()
+            self._beat()
             self._tell(self._live.hold(self._hold.held))
             if heard.lost:
                 self._tell(self._live.gap(heard.lost, "overflow"))
@@ -143,6 +147,7 @@ class Listener:
         for attempt, wait in enumerate(backoff(), 1):
             if self._stop.wait(wait):
                 return None
+            self._beat()
             try:
                 source = self._open()
             except InputError as error:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import edge_ser
-from edge_ser.errors import BackendError, EdgeSerError, GateMissed, PackError
+from edge_ser.errors import EdgeSerError, GateMissed, PackError
 from edge_ser.pack import open_pack
 from edge_ser.runtime.golden import LEAST_AGREEMENT, WORST_SCORE, Golden, golden_runs
 
@@ -38,8 +38,7 @@ def try_pack(
     Raises:
         GateMissed: the scores are not the recorded ones, or a step takes too long.
         PackError: the pack is made for other engines than this machine has, has no golden
-            vectors, or ends the engine.
-        BackendError: the engine cannot be used here.
+            vectors, or fails in the engine or ends it.
     """
     manifest = open_pack(folder).manifest
     wanted = "onnxruntime" if backend == "auto" else backend
@@ -89,8 +88,7 @@ def _in_a_process(folder: Path, name: str, backend: str) -> list[Golden]:
         words = done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"]
         if done.returncode < 0:
             words = [f"the engine was ended by signal {-done.returncode}"]
-        kind = BackendError if done.returncode == BackendError.exit_status else PackError
-        raise kind(f"pack {name} failed its trial: {words[-1]}")
+        raise PackError(f"pack {name} failed its trial: {words[-1]}")
     rows = json.loads(done.stdout)
     return [Golden(**{k: v for k, v in row.items() if k != "agrees"}) for row in rows]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 __all__ = ["UNUSED", "make_lean"]
 
 UNUSED = {
-    "onnxruntime/capi/libonnxruntime.so*": "the library for C programs; Python's module has its own",
+    "onnxruntime/capi/libonnxruntime.so*": "for C programs; the Python module has it built in",
     "onnxruntime/capi/libonnxruntime.*.so*": "the same under its other name",
     "onnxruntime/transformers": "optimising models on a host",
     "onnxruntime/quantization": "quantizing models on a host",

@@ -80,7 +80,7 @@ def fetch(target: BundleTarget, python: str, wheel: Path, folder: Path) -> list[
 
 
 def fetch_pip(folder: Path) -> None:
-    """pip's own wheel: the board may have none, and its Python no ``ensurepip``."""
+    """The wheel of pip itself: the board may have none, and its Python no ``ensurepip``."""
     _pip("download", "--no-deps", "--only-binary=:all:", "-d", str(folder), "pip")
 
 

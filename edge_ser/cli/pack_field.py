@@ -218,7 +218,7 @@ def _tell(
     for run in runs:
         print(
             f"  {run.target:<15} {run.backend}, {run.precision}: golden label in "
-            f"{run.agreement:.0%} of {run.steps} steps, scores off by at most {run.worst:.4f}, "
+            f"{run.agreement:.0%} of {run.steps} steps, scores off by at most {run.worst:.5f}, "
             f"{run.p99_ms:.2f} ms a step (p99)"
         )
     return 0

@@ -17,6 +17,7 @@ from edge_ser.runtime.serve.guard import App, Guard
 from edge_ser.runtime.serve.service import Service
 from edge_ser.runtime.serve.session import Session
 from edge_ser.runtime.serve.upload import file_of_form, samples_of
+from edge_ser.runtime.serve.vitals import Pulse
 
 try:
     from starlette.applications import Starlette
@@ -186,12 +187,21 @@ class _Routes:
             self._service.n_connections -= 1
 
     async def _run_stream(self, socket: WebSocket) -> None:
+        with self._service.vitals.watching(f"client {self._n_streams + 1}") as pulse:
+            await self._pump_stream(socket, pulse)
+
+    async def _pump_stream(self, socket: WebSocket, pulse: Pulse) -> None:
         service = self._service
         try:
-            session, publish = self._session(socket)
+            session, publish = self._session(socket, pulse)
         except EdgeSerError as error:
             await socket.close(_POLICY, str(error)[:120])
             return
+
+        def push(data: bytes) -> list[Event]:
+            with pulse.working():
+                return session.push(data)
+
         send = _Sender(socket, service, publish)
         await send.all([session.started()])
         while True:
@@ -202,7 +212,7 @@ class _Routes:
             try:
                 if data is not None:
                     # A few samples complete no step and are cheaper done than handed over.
-                    events = await asyncio.to_thread(session.push, data)
+                    events = await asyncio.to_thread(push, data)
                     ended = False
                 else:
                     ended = _is_end(text)
@@ -217,7 +227,7 @@ class _Routes:
                 await socket.close(1000)
                 return
 
-    def _session(self, socket: WebSocket) -> tuple[Session, bool]:
+    def _session(self, socket: WebSocket, pulse: Pulse) -> tuple[Session, bool]:
         query = socket.query_params
         unknown = sorted(set(query) - {"gate", "every", "publish", "stream_id", "token"})
         if unknown:
@@ -236,7 +246,7 @@ class _Routes:
             query.get("stream_id", f"ws{self._n_streams}")[:64],
             gated=query.get("gate") == "1",
             every=int(query.get("every", "1")),
-            hooks=(self._service.metrics,),
+            hooks=(self._service.metrics, pulse),
             utterances=settings.utterances,
             smoothing=settings.smoothing,
         )
@@ -269,18 +279,23 @@ class _Routes:
         content_type = request.headers.get("content-type", "")
         if content_type.startswith("multipart/form-data"):
             body = file_of_form(content_type, body)
+        with self._service.vitals.watching("a file") as pulse:
+            return self._heard_in(request.query_params.get("gate") == "1", body, pulse)
+
+    def _heard_in(self, gated: bool, body: bytes, pulse: Pulse) -> list[Event]:
         service = self._service
         session = Session(
             service.recognizer,
             "file",
-            gated=request.query_params.get("gate") == "1",
-            hooks=(service.metrics,),
+            gated=gated,
+            hooks=(service.metrics, pulse),
             utterances=service.settings.utterances,
             smoothing=service.settings.smoothing,
         )
         events = [session.started()]
         for samples in samples_of(body, service.recognizer.rate_hz):
-            events += session.push_samples(samples)
+            with pulse.working():
+                events += session.push_samples(samples)
         events += session.finish()
         for event in events:
             service.metrics.count(event)

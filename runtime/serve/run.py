@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from edge_ser.errors import InputError, MissingExtra, UsageError
+from edge_ser.runtime.notify import notify
 from edge_ser.runtime.serve.guard import is_loopback
 from edge_ser.runtime.serve.service import Service
 
@@ -87,26 +88,18 @@ def run(
         timeout_graceful_shutdown=3,
         server_header=False,
     )
-    server = uvicorn.Server(config)
-    if on_ready is not None:
-        on_ready()
-    notify("READY=1")
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets=sockets)
+            if self.started:  # the model has made a step and the microphone is being opened
+                if on_ready is not None:
+                    on_ready()
+                notify("READY=1", f"STATUS={service.status}")
+
+    server = Server(config)
     try:
         server.run(sockets=[listening])
     finally:
         notify("STOPPING=1")
         sys.stderr.flush()
-
-
-def notify(state: str) -> None:
-    """Tell systemd, where it asked to be told (``Type=notify``)."""
-    where = os.environ.get("NOTIFY_SOCKET")
-    if not where:
-        return
-    address = "\0" + where[1:] if where.startswith("@") else where
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire:
-        try:
-            wire.connect(address)
-            wire.send(state.encode())
-        except OSError:
-            return

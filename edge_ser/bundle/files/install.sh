@@ -123,7 +123,7 @@ done
 in_release() { PYTHONPATH='' PYTHONNOUSERSITE=1 "$release/bin/python" "$@"; }
 pip_install() {
     in_release "$(echo "$here"/wheels/pip-*.whl)/pip" install --quiet --no-index --no-cache-dir \
-        --disable-pip-version-check --no-compile --find-links "$here/wheels" "$@" >&2
+        --isolated --disable-pip-version-check --no-compile --find-links "$here/wheels" "$@" >&2
 }
 
 if [ ! -f "$release/complete" ]; then
