@@ -81,7 +81,7 @@ def kills(moments: int, seed: int, *, build: bool, tell: Callable[[str], None]) 
         names = list(operations)
         # Rollbacks are over in no time; most moments go to what takes long.
         weights = [5, 3, 1, 2][: len(names)]
-        lasts = {name: 3.0 for name in names}
+        lasts = dict.fromkeys(names, 3.0)
         for moment in range(moments):
             name = draw.choices(names, weights)[0]
             begin = time.monotonic()

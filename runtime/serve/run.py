@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import sys
 from typing import Any
@@ -97,9 +98,16 @@ def run(
                     on_ready()
                 notify("READY=1", f"STATUS={service.status}")
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            notify("STOPPING=1")
+            await super().shutdown(sockets=sockets)
+
     server = Server(config)
+    # uvicorn raises the signal again when it has stopped, which would end the process before
+    # recordings, brokers and the like are closed.
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         server.run(sockets=[listening])
     finally:
-        notify("STOPPING=1")
+        signal.signal(signal.SIGTERM, before)
         sys.stderr.flush()

@@ -12,7 +12,6 @@ pytest.importorskip("uvicorn", reason="needs the serve extra")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.kills import kills
-
 from edge_ser.pack import bundled_packs
 
 

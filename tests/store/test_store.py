@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -335,8 +334,8 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    yield field_pack(tmp_path_factory.mktemp("sound") / "pack", "9.1.0")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return field_pack(tmp_path_factory.mktemp("sound") / "pack", "9.1.0")
 
 
 def test_the_trial_passes_a_good_pack(sound: Path) -> None:
