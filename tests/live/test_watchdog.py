@@ -184,9 +184,7 @@ class Hanging:
         return made
 
 
-def test_a_client_whose_model_hangs_stops_feeding(
-    watched: Systemd, recognizer: Recognizer
-) -> None:
+def test_a_client_whose_model_hangs_stops_feeding(watched: Systemd, recognizer: Recognizer) -> None:
     engine = Hanging(recognizer.engine)
     it = Served(Service(Recognizer(recognizer.pack, engine)))
     try:

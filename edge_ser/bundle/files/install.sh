@@ -58,10 +58,11 @@ uninstall() {
     if [ "$(readlink /usr/local/bin/edge-ser 2>/dev/null)" = "$prefix/bin/edge-ser" ]; then
         rm -f /usr/local/bin/edge-ser
     fi
-    rm -rf "$prefix/current" "$prefix/releases" "$prefix/bin" "$prefix/edge-ser.service" \
-        "$prefix/install.sh" "$prefix/.install-lock"
-    if [ "$keep_packs" = no ]; then rm -rf "$prefix/packs" "$prefix/etc"; fi
-    rmdir "$prefix" 2>/dev/null || say "kept: $(cd "$prefix" && ls -A | tr '\n' ' ')in $prefix"
+    ours="current releases bin edge-ser.service install.sh .install-lock"
+    if [ "$keep_packs" = no ]; then ours="$ours packs etc"; fi
+    for name in $ours; do rm -rf "${prefix:?}/$name"; done
+    rmdir "$prefix" 2>/dev/null ||
+        say "kept: $(cd "$prefix" && find . -mindepth 1 -maxdepth 1 -printf '%f ')in $prefix"
     say "removed from $prefix"
 }
 
@@ -71,6 +72,7 @@ if [ "$uninstall" = yes ]; then
 fi
 
 [ -f "$here/bundle.env" ] || fail "this is no unpacked bundle: $here/bundle.env is missing"
+# shellcheck source=/dev/null
 . "$here/bundle.env"
 
 # ---- everything that can be known wrong is found before anything is written
@@ -219,7 +221,8 @@ if [ "$service" = auto ] && has_systemd; then
 fi
 
 # ---- only the release before this one is kept
-previous=$(cd "$prefix/releases" && ls -1t | grep -vFx "$id" | head -n 1 || true)
+previous=$(cd "$prefix/releases" && find . -mindepth 1 -maxdepth 1 ! -name "$id" -printf '%T@ %f\n' |
+    sort -rn | head -n 1 | cut -d' ' -f2)
 for old in "$prefix"/releases/*; do
     case "$(basename "$old")" in "$id"|"$previous") ;; *) rm -rf "$old" ;; esac
 done
