@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge_ser.corpora import Clip
-from edge_ser.errors import MissingExtra
 from edge_ser.models.student import Student
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import Batch, speech_span
 from edge_ser.training.distill import Distiller, DistillLoss, TeacherView
 from edge_ser.training.extract import Copies
 from edge_ser.training.progress import say
+from edge_ser.training.readout import linear_classifier
 from edge_ser.training.semantic import EncoderStates, encoder_states
 from edge_ser.training.student import StudentLoss
 
@@ -190,27 +190,6 @@ class LinearTeacher:
         random.Random(self.seed).shuffle(speakers)
         fold_of = {speaker: index % _INNER_FOLDS for index, speaker in enumerate(speakers)}
         return np.array([fold_of[clip.speaker] for clip in clips])
-
-
-def linear_classifier(n_labels: int) -> Any:
-    """Standardisation and linear discriminant analysis with shrinkage (Ledoit and Wolf 2004).
-
-    Every label is taken as equally likely.
-
-    Raises:
-        MissingExtra: scikit-learn is not installed.
-    """
-    try:
-        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-    except ImportError:
-        raise MissingExtra("scikit-learn", "semantic", "distil a student") from None
-    priors = np.full(n_labels, 1 / n_labels)
-    return make_pipeline(
-        StandardScaler(),
-        LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=priors),
-    )
 
 
 def _moments(arrays: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

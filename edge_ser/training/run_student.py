@@ -23,6 +23,7 @@ from edge_ser.models.student import Student, StudentConfig
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import Batch, ClipBatches
 from edge_ser.training.fit import FitSettings, fit
+from edge_ser.training.readout import fit_readout
 from edge_ser.training.student import StudentLoss, final_logits, mean_uar, mel_statistics
 
 __all__ = [
@@ -60,6 +61,7 @@ class StudentRecipe:
         frames: length of a training crop, 10 ms each.
         voices: other voices of every training clip.
         rooms: other rooms for each voice.
+        closed_form_readout: find the last layer by ``fit_readout`` after training.
         validation_share: of the training speakers, for the choice of the epoch; 0 trains on
             all of them and keeps the weight average of the last epoch.
     """
@@ -75,6 +77,7 @@ class StudentRecipe:
     voices: int = 3
     rooms: int = 2
     validation_share: float = 0.12
+    closed_form_readout: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -217,6 +220,8 @@ def _train(
         name=name,
     )
     write_text(out / "history.json", json.dumps(fitted.history, indent=1))
+    if recipe.closed_form_readout:
+        fit_readout(student, bank, clips)
     return student.eval(), fitted.epoch
 
 
