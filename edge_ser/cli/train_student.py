@@ -20,7 +20,7 @@ __all__ = ["SIZES", "recipe_of", "run"]
 
 SIZES = {
     "large": {"stem": 64, "trunk": 128, "heads": 8, "fused": 192},
-    "medium": {"stem": 64, "trunk": 96, "heads": 6, "fused": 128},
+    "medium": {"stem": 64, "trunk": 112, "heads": 7, "fused": 160},
     "small": {"stem": 32, "trunk": 48, "heads": 3, "fused": 96},
 }
 
@@ -29,9 +29,8 @@ def recipe_of(options: argparse.Namespace, labels: tuple[str, ...], taught: bool
     """The recipe that the flags ask for.
 
     Args:
-        taught: by a teacher, whose states keep the student from learning clips by heart; the
-            labels then only choose the last layer, and no speaker is held back to choose the
-            epoch.
+        taught: by a teacher, which keeps the student from learning clips by heart: no
+            speaker is held back to choose the epoch.
     """
     from dataclasses import replace
 
@@ -41,8 +40,8 @@ def recipe_of(options: argparse.Namespace, labels: tuple[str, ...], taught: bool
     recipe = StudentRecipe(config=StudentConfig(labels=labels, **SIZES[options.size]))
     settings = replace(recipe.fit, seed=options.seed)
     if taught:
-        recipe = replace(recipe, validation_share=0.0, closed_form_readout=True)
-        settings = replace(settings, learning_rate=2e-3, epochs=40)
+        recipe = replace(recipe, validation_share=0.0)
+        settings = replace(settings, learning_rate=2e-3, epochs=24)
     if options.epochs is not None:
         if options.epochs < 1:
             raise UsageError(f"--epochs must be at least 1, got {options.epochs}")

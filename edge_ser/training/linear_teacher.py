@@ -36,10 +36,10 @@ Loss = Callable[[nn.Module, Batch, np.random.Generator], Tensor]
 class DistillWeights:
     """What each lesson weighs, see ``DistillLoss``; 0 leaves it out."""
 
-    label: float = 0.3
+    label: float = 0.2
     states: float = 1.0
-    verdict: float = 0.0
-    summary: float = 0.0
+    verdict: float = 0.5
+    summary: float = 0.5
     relation: float = 0.0
 
 
@@ -89,6 +89,11 @@ class LinearTeacher:
             for clip, heard in bank.features.items()
         }
         return cls(states, spans, labels, weights, seed)
+
+    @property
+    def teaches_labels(self) -> bool:
+        """Whether the last layer is trained; without labels and verdicts it is not."""
+        return self.weights.label > 0 or self.weights.verdict > 0
 
     def facts(self) -> dict[str, Any]:
         """For the checkpoint's record."""

@@ -42,6 +42,11 @@ Loss = Callable[[torch.nn.Module, Batch, np.random.Generator], torch.Tensor]
 class Teacher(Protocol):
     """Somebody to learn from beside the labels."""
 
+    @property
+    def teaches_labels(self) -> bool:
+        """Whether its loss trains the last layer; if not, it is found in closed form."""
+        ...
+
     def facts(self) -> dict[str, Any]:
         """For the checkpoint's record."""
         ...
@@ -61,7 +66,6 @@ class StudentRecipe:
         frames: length of a training crop, 10 ms each.
         voices: other voices of every training clip.
         rooms: other rooms for each voice.
-        closed_form_readout: find the last layer by ``fit_readout`` after training.
         validation_share: of the training speakers, for the choice of the epoch; 0 trains on
             all of them and keeps the weight average of the last epoch.
     """
@@ -77,7 +81,6 @@ class StudentRecipe:
     voices: int = 3
     rooms: int = 2
     validation_share: float = 0.12
-    closed_form_readout: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -220,7 +223,7 @@ def _train(
         name=name,
     )
     write_text(out / "history.json", json.dumps(fitted.history, indent=1))
-    if recipe.closed_form_readout:
+    if teacher is not None and not teacher.teaches_labels:
         fit_readout(student, bank, clips)
     return student.eval(), fitted.epoch
 
