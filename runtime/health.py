@@ -25,4 +25,4 @@ def is_alive(url: str = _URL, timeout_s: float = 3.0) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if is_alive(*sys.argv[1:2]) else 1)
+    sys.exit(0 if is_alive(sys.argv[1] if len(sys.argv) > 1 else _URL) else 1)

@@ -232,10 +232,10 @@ def _audio(tree: Tree, answers: Answers) -> Iterator[Check]:
     wanted = ["audio"] if tree.n_captures else []
     if tree.has_nvidia:
         wanted += ["video", "render"] if tree.l4t else []
-    fix = _groups_fix(answers, tuple(wanted))
-    if fix is not None:
+    joining = _groups_fix(answers, tuple(wanted))
+    if joining is not None:
         missing = [name for name in wanted if name not in answers.groups]
-        yield Check("groups", "warn", f"this user is not in {', '.join(missing)}", fix)
+        yield Check("groups", "warn", f"this user is not in {', '.join(missing)}", joining)
     elif wanted:
         yield Check("groups", "ok", "root" if answers.root_user else ", ".join(answers.groups))
 
