@@ -171,6 +171,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--root", type=Path, required=True, help="folder of the arm64 system")
     parser.add_argument("--bundle", type=Path, help="made by edge-ser bundle (default: make one)")
+    parser.add_argument("--installed", action="store_true", help="take what is installed there")
     parser.add_argument("--data", action="append", default=[], metavar="CORPUS=DIR")
     parser.add_argument("--clips", type=int, default=20, metavar="N", help="(of each corpus)")
     parser.add_argument("--json", action="store_true")
@@ -195,13 +196,14 @@ def _everything(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         bundle = options.bundle
-        if bundle is None:
+        if bundle is None and not options.installed:
             say("making the bundle")
             bundle = folder / "bundle.tar"
             command = ["bundle", "--target", "arm64-cpu", "--python", PYTHON, "--pack", "edge-six"]
             _edge_ser(*command, "--out", str(bundle))
-        say("installing it there, without a network")
-        install(options.root, bundle)
+        if not options.installed:
+            say("installing it there, without a network")
+            install(options.root, bundle)
         program = "/opt/edge-ser/bin/edge-ser"
         doctor = inside(options.root, program, "doctor", "--json")
         checks = {check["name"]: check for check in json.loads(doctor.stdout)["checks"]}

@@ -19,11 +19,14 @@ _HERE, _SWAP = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 @contextmanager
-def replace_file(path: Path) -> Iterator[BinaryIO]:
+def replace_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     """A file to write that takes the place of ``path`` only when it is complete.
 
     It is written beside ``path``, synced and renamed. After an error or a kill the old file
     is still there, whole.
+
+    Args:
+        mode: permissions of the file; those that the umask leaves if None.
 
     Raises:
         InputError: the folder cannot be written to, or the disk is full.
@@ -40,7 +43,8 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files
+        # mkstemp makes private files
+        os.chmod(temporary, 0o666 & ~umask if mode is None else mode)
         os.replace(temporary, path)
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)

@@ -36,7 +36,10 @@ def add_actions(actions: Any) -> None:
             help="engine to try it on (default: auto)",
         )
         sub.add_argument(
-            "--max-step-ms", type=float, metavar="MS", help="of the model, p99 (default: half)"
+            "--max-step-ms",
+            type=float,
+            metavar="MS",
+            help="of the model, median (default: half a step)",
         )
     for sub in (install, use, rollback):
         sub.add_argument(
@@ -194,7 +197,7 @@ def _systemctl(unit: str) -> None:
     done = subprocess.run([program, "restart", unit], capture_output=True, text=True, check=False)
     if done.returncode:
         words = done.stderr.strip().splitlines() or [f"systemctl ended with {done.returncode}"]
-        raise InputError(f"{unit} did not come up ({words[-1]}; see: journalctl -u {unit})")
+        raise InputError(f"{unit} did not come up ({words[0]}; see: journalctl -u {unit})")
 
 
 def _tell(
@@ -219,6 +222,6 @@ def _tell(
         print(
             f"  {run.target:<15} {run.backend}, {run.precision}: golden label in "
             f"{run.agreement:.0%} of {run.steps} steps, scores off by at most {run.worst:.5f}, "
-            f"{run.p99_ms:.2f} ms a step (p99)"
+            f"{run.p50_ms:.2f} ms a step (p99 {run.p99_ms:.2f})"
         )
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -25,7 +26,9 @@ def locked(store: Path, wait_s: float = 30.0) -> Iterator[None]:
             longer than ``wait_s`` seconds.
     """
     try:
-        store.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            store.mkdir(parents=True)
+            store.chmod(0o755)  # others read the packs, whatever the umask is
         handle = os.open(store / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise InputError(

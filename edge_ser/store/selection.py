@@ -113,7 +113,8 @@ def write_selection(store: Path, selection: Selection) -> None:
         "previous": selection.previous,
         "attempts": selection.attempts,
     }
-    with replace_file(store / SELECTION) as file:
+    # root writes it, under whatever umask, and the service reads it as a user of its own.
+    with replace_file(store / SELECTION, 0o644) as file:
         file.write((json.dumps(document) + "\n").encode())
     sync_folder(store)
 

@@ -305,12 +305,12 @@ class PackStore:
         copy = None
         try:
             copy = Path(tempfile.mkdtemp(dir=self.folder, prefix=_INCOMING))
-            copy.chmod(0o755)
             for name in (*pack.manifest.files, SIGNATURE, MANIFEST):
                 content = pack.raw(name)
                 if content is not None:
                     _write_synced(copy / name, content)
             for folder in (*(path for path in copy.rglob("*") if path.is_dir()), copy):
+                folder.chmod(0o755)  # root installs, and the service reads as a user of its own
                 sync_folder(folder)
             open_pack(copy).verify()
             yield copy
@@ -371,6 +371,7 @@ def _by_version(row: Installed) -> tuple[str, bool, object]:
 def _write_synced(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as file:
+        os.fchmod(file.fileno(), 0o644)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -279,6 +279,20 @@ def test_a_service_that_comes_up_confirms(store: PackStore, newer: Path) -> None
     assert store.selection == Selection("edge-six@9.1.0", None, None)
 
 
+def test_the_user_of_the_service_may_read_what_root_wrote(store: PackStore, newer: Path) -> None:
+    """systemd runs pack attempt as root with the umask of the unit, which is strict."""
+    before = os.umask(0o077)
+    try:
+        store.install(newer, fine)
+        store.attempt()
+    finally:
+        os.umask(before)
+    assert store.folder.stat().st_mode & 0o777 == 0o755
+    for path in (store.folder / "edge-six@9.1.0").rglob("*"):
+        assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path
+    assert (store.folder / "active.json").stat().st_mode & 0o777 == 0o644
+
+
 def test_a_pack_that_rots_gives_way_at_the_next_start(store: PackStore, newer: Path) -> None:
     store.install(newer, fine)
     store.confirm()
@@ -346,7 +360,7 @@ def test_the_trial_passes_a_good_pack(sound: Path) -> None:
 
 
 def test_the_trial_of_wrong_golden_vectors_and_slow_models(sound: Path, tmp_path: Path) -> None:
-    with pytest.raises(GateMissed, match="too slow here"):
+    with pytest.raises(GateMissed, match="too slow here.*median"):
         try_pack(sound, max_step_ms=1e-6)
 
     def wrong(files: dict[str, bytes]) -> None:
