@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge_ser.converters.attention import pad_heads
-from edge_ser.converters.forms import Range, TensorRtFloatForm, TensorRtInt8Form
+from edge_ser.converters.forms import Range
 from edge_ser.converters.step_graph import StepModel, build_step
+from edge_ser.converters.tensorrt_forms import TensorRtFloatForm, TensorRtInt8Form
 from edge_ser.converters.weights import StepWeights
 
 __all__ = ["tensorrt_steps"]

@@ -178,8 +178,9 @@ def test_what_goes_into_engines_agrees_with_the_float_model(steps: Any) -> None:
 
 def test_padded_heads_change_no_number(steps: Any) -> None:
     from edge_ser.converters.attention import pad_heads
-    from edge_ser.converters.forms import FloatForm, TensorRtFloatForm
+    from edge_ser.converters.forms import FloatForm
     from edge_ser.converters.step_graph import build_step
+    from edge_ser.converters.tensorrt_forms import TensorRtFloatForm
     from edge_ser.converters.weights import fold_student
     from edge_ser.frontend import LogMelSpec
     from edge_ser.models.student import Student, StudentConfig
