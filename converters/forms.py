@@ -43,6 +43,8 @@ def quantizable(weights: StepWeights) -> tuple[str, ...]:
         ),
         "depths",
         weights.fuse.name,
+        "statistics.row",
+        "hidden.relu",
     )
 
 
