@@ -176,6 +176,7 @@ def build_variant(
             compute_capabilities=capabilities,
             gpu=_gpu(bindings, host),
             driver=host.driver,
+            cuda=host.cuda,
             l4t=host.l4t,
             pack=pack.manifest.name,
             target=network.target,

@@ -58,7 +58,8 @@ def check_parity(name: str, parity: Parity) -> None:
     missed = missed_gates(name, parity, Gates())
     if missed:
         raise GateMissed(
-            f"{'; '.join(missed)}, against FP32 on {parity.clips} clips; no engine was kept. "
+            f"{'; '.join(missed)}, against FP32 ({parity.clips} clips, {parity.steps} "
+            "steps); no engine was kept. "
             "Convert the pack with more calibration clips, or take another --precision"
         )
 

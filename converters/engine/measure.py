@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from edge_ser.converters.engine.auto import Trial, fastest, mark_chosen
 from edge_ser.converters.engine.build import Built
 from edge_ser.converters.engine.variants import Variant
+from edge_ser.engines.cache import store_engine
 from edge_ser.errors import BackendError
 from edge_ser.pack import Pack
 from edge_ser.parity import Gates, missed_gates
@@ -22,13 +25,18 @@ def measured_best(
     variants: Sequence[Variant],
     build: Callable[[Variant], Built],
     clips: Sequence[ClipFrames],
+    out: Path | None = None,
 ) -> Built:
     """The engine with the shortest median step of those that agree with FP32 on this device.
 
     Its sidecar lists what was tried, with the reason of each that was not taken.
 
+    Args:
+        out: where a copy of it goes.
+
     Raises:
         BackendError: none could be built, loaded and agreed.
+        InputError: ``out`` cannot be written.
     """
     reference = load_engine(pack, "onnxruntime", precision="fp32")
 
@@ -43,4 +51,8 @@ def measured_best(
     best, trials = fastest(variants, attempt)
     if best.built is None:
         raise BackendError(f"{best.variant} was measured but not built")
-    return mark_chosen(best.built, trials)
+    chosen = mark_chosen(best.built, trials)
+    if out is None:
+        return chosen
+    store_engine(out, chosen.engine.read_bytes(), chosen.sidecar)
+    return replace(chosen, engine=out)

@@ -70,16 +70,11 @@ def variants_for(
     Raises:
         UsageError: ``precision`` is unknown, or a GPU cannot do it.
     """
-    int8 = all(has_int8(capability) for capability in capabilities)
     turing = backend == "tensorrt-rtx" and _TURING in capabilities
     if precision == "auto":
         every = [Variant("int8", "fp16"), Variant("fp16", "fp16"), Variant("int8", "fp32")]
         every.append(Variant("fp32", "fp32"))
-        return tuple(
-            v
-            for v in every
-            if (int8 or v.precision != "int8") and not (turing and v.base == "fp32")
-        )
+        return tuple(v for v in every if not (turing and v.base == "fp32"))
     known = {
         # Turing has no FP32 matrix products in TensorRT-RTX.
         "int8": Variant("int8", "fp16" if turing else "fp32"),
@@ -113,7 +108,7 @@ def board_variants(
 
 def default_variant(backend: str, capabilities: tuple[str, ...]) -> Variant:
     """What is built where nothing can be timed."""
-    allowed = variants_for("auto", backend, capabilities)
+    allowed, _ = board_variants(variants_for("auto", backend, capabilities), capabilities)
     if backend == "tensorrt-rtx" and _TURING in capabilities:
         # Its INT8 form needs unfolded convolutions, 9 layers more than the FP16 one.
         return Variant("fp16", "fp16")

@@ -103,22 +103,25 @@ def execute(options: argparse.Namespace) -> int:
     if missing:
         print(f"edge-ser: {missing}", file=sys.stderr)
 
+    # What is tried goes to the cache; only the chosen one goes to --out.
+    measures = options.precision == "auto" and host.compute_capability in capabilities
+
     def build(variant: Variant, automatic: bool = False) -> Built:
         return build_variant(
             pack, variant, capabilities, bindings, host, limits,
-            out=options.out, cache=cache, progress=_Progress(str(variant)), clips=clips,
+            out=None if measures else options.out, cache=cache, progress=_Progress(str(variant)), clips=clips,
             automatic=automatic,
         )  # fmt: skip
 
     if options.precision != "auto":
         built = build(variants[0])
-    elif host.compute_capability in capabilities and options.out is None:
+    elif measures:
         from edge_ser.converters.engine.measure import measured_best
 
-        built = measured_best(pack, variants, build, clips)
+        built = measured_best(pack, variants, build, clips, options.out)
     else:
-        note = DEFAULT_REASON
-        print(f"edge-ser: {note}", file=sys.stderr)
+        note = "; ".join(filter(None, [missing, DEFAULT_REASON]))
+        print(f"edge-ser: {DEFAULT_REASON}", file=sys.stderr)
         built = build(default_variant(options.backend, capabilities), automatic=True)
     _show(options, built, note)
     return 0
