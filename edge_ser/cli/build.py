@@ -109,7 +109,8 @@ def execute(options: argparse.Namespace) -> int:
     def build(variant: Variant, automatic: bool = False) -> Built:
         return build_variant(
             pack, variant, capabilities, bindings, host, limits,
-            out=None if measures else options.out, cache=cache, progress=_Progress(str(variant)), clips=clips,
+            out=None if measures else options.out, cache=cache, clips=clips,
+            progress=_Progress(str(variant)),
             automatic=automatic,
         )  # fmt: skip
 
