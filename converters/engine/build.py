@@ -19,7 +19,7 @@ from edge_ser.converters.engine.job import build_apart
 from edge_ser.converters.engine.report import check_share, report_int8
 from edge_ser.converters.engine.settings import RTX_CAPABILITIES, BuildSettings
 from edge_ser.converters.engine.variants import Variant, network_of, stored_model
-from edge_ser.converters.trt_lint import lint
+from edge_ser.converters.trt_lint import Finding, lint
 from edge_ser.engines import Bindings, EngineCache, Host, Sidecar
 from edge_ser.engines.cache import store_engine
 from edge_ser.engines.host import has_int8
@@ -141,7 +141,8 @@ def build_variant(
         timing_cache=limits.timing_cache,
     )
     target, model = stored_model(pack, bindings.backend, variant)
-    _lint(target, model, bindings)
+    for finding in _lint(target, model, bindings):
+        log.warning("target %s: %s", target, finding)
     network = network_of(target, model, variant, bindings, capabilities)
     _lint(target, network.model, bindings)
     parity = network_parity(pack, network, clips)
@@ -211,14 +212,14 @@ def least_share(variant: Variant, capabilities: tuple[str, ...], asked: float | 
     return _LEAST_INT8_SHARE if all(map(has_int8, capabilities)) else 0.0
 
 
-def _lint(target: str, model: onnx.ModelProto, bindings: Bindings) -> None:
+def _lint(target: str, model: onnx.ModelProto, bindings: Bindings) -> list[Finding]:
+    """What would leave INT8; raises for what could not be built at all."""
     findings = lint(model, bindings.backend, bindings.version)
     wrong = [finding for finding in findings if finding.severity == "error"]
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise BackendError(f"target {target} cannot be built: {wrong[0]}{more}")
-    for finding in findings:
-        log.info("%s", finding)
+    return findings
 
 
 def _gpu(bindings: Bindings, host: Host) -> str | None:

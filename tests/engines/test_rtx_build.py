@@ -104,23 +104,3 @@ def test_progress_is_told(pack: Pack) -> None:
     assert {"Building engine"} < {phase for phase, _, _ in seen}
     assert all(0 <= done <= total for _, done, total in seen)
     assert next(done for phase, done, _ in seen if phase == "Building engine") == 0
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--compute-capability", "8.7"], "does not build for compute capability 8.7"),
-        (["--compute-capability", "rtx"], "write it like 8.6"),
-        (["--compute-capability", "8.6", "--precision", "int9"], "unknown precision 'int9'"),
-        (["--compute-capability", "8.6", "--workspace-mb", "1"], "raise --workspace-mb"),
-        (["--compute-capability", "8.6", "--workspace-mb", "0"], "must be 1 or more"),
-        (["--compute-capability", "8.6", "--optimization-level", "9"], "is 0 to 5"),
-        (["--compute-capability", "7.5", "--precision", "fp32"], "no FP32 matrix products"),
-    ],
-)
-def test_bad_input(
-    pack: Pack, tmp_path: Path, flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["build", str(pack.path), "--backend", "tensorrt-rtx", "--cache", str(tmp_path)]
-    assert main([*arguments, *flags]) == 2
-    assert message in capsys.readouterr().err
