@@ -43,8 +43,7 @@ def quantizable(weights: StepWeights) -> tuple[str, ...]:
         ),
         "depths",
         weights.fuse.name,
-        "statistics.row",
-        "hidden.relu",
+        "pooled",
     )
 
 

@@ -32,7 +32,7 @@ def test_int8_where_the_gpu_has_it(
     pack: Pack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = build(capsys, pack, tmp_path, "--compute-capability", "8.6,12.0")
-    assert first["products"] == {"int8": 17, "fp16": 0, "fp32": 0, "unknown": 0}
+    assert first["products"] == {"int8": 16, "fp16": 0, "fp32": 0, "unknown": 0}
     assert first["fused_attention"] == 2
     assert first["int8_share"] == 1.0
     assert first["not_int8"] == []
