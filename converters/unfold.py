@@ -8,6 +8,7 @@ frames, so that laying the frames under a kernel side by side costs next to noth
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -139,7 +140,7 @@ class _Writer:
         ]
         return self._node("DequantizeLinear", inputs, f"{name}.matrix", axis=1)
 
-    def _node(self, op: str, inputs: list[str], output: str, **attributes: object) -> str:
+    def _node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(op, inputs, [output], output, **attributes))
         return output
 

@@ -45,8 +45,9 @@ def network_parity(pack: Pack, network: Network, clips: Sequence[ClipFrames]) ->
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise BackendError(f"onnxruntime cannot run the network: {error}") from error
         found.append([stepper.logits(_whole_steps(clip, size), size) for clip in clips])
+    expected, got = found
     truth = truth_of(manifest, clips)
-    return compare(*found, truth, manifest.labels, manifest.calibration.temperature)
+    return compare(expected, got, truth, manifest.labels, manifest.calibration.temperature)
 
 
 def check_parity(name: str, parity: Parity) -> None:
