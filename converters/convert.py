@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ from edge_ser.converters.forms import (
 )
 from edge_ser.converters.half import to_half
 from edge_ser.converters.step_graph import StepModel, build_step
-from edge_ser.converters.tensorrt_steps import tensorrt_steps
-from edge_ser.converters.weights import fold_student
+from edge_ser.converters.tensorrt_steps import tensorrt_float_step, tensorrt_step
+from edge_ser.converters.weights import StepWeights, fold_student
 from edge_ser.corpora import Clip
 from edge_ser.errors import GateMissed, InputError
 from edge_ser.frontend import LogMel
@@ -47,7 +47,7 @@ class Request:
 
     Attributes:
         clips: labelled clips to calibrate and compare on, of the checkpoint's labels.
-        targets: of ``cpu``, ``tensorrt`` and ``float``.
+        targets: of ``cpu``, ``tensorrt``, ``tensorrt-float`` and ``float``.
         n_calibration: clips that ranges are measured on; others serve for the parity report.
     """
 
@@ -108,17 +108,8 @@ def convert(
         )
         if ranges.clips != len(calibration_clips):
             raise InputError(f"only {ranges.clips} of {len(calibration_clips)} clips were run")
-    models: dict[str, StepModel] = {}
-    for name in request.targets:
-        if name == "float":
-            models[name] = build_step(weights, FloatForm(half_weights=True))
-            continue
-        assert ranges is not None
-        spans = {key: Range(*span) for key, span in ranges.ranges.items()}
-        if name == "cpu":
-            models[name] = build_step(weights, CpuInt8Form(spans))
-        else:
-            models |= tensorrt_steps(weights, spans)
+    spans = {key: Range(*span) for key, span in ranges.ranges.items()} if ranges else {}
+    models = {name: _step(name, weights, spans) for name in request.targets}
 
     truth = [config.labels.index(clip.label) for clip in parity_clips]
     expected = _logits(reference, parity_mels, config.step_frames)
@@ -153,6 +144,16 @@ def convert(
     files["model-card.md"] = model_card(manifest, report).encode()
     write_pack(manifest, files, out)
     return report
+
+
+def _step(target: str, weights: StepWeights, ranges: Mapping[str, Range]) -> StepModel:
+    if target == "cpu":
+        return build_step(weights, CpuInt8Form(ranges))
+    if target == "tensorrt":
+        return tensorrt_step(weights, ranges)
+    if target == "tensorrt-float":
+        return tensorrt_float_step(weights)
+    return build_step(weights, FloatForm(half_weights=True))
 
 
 def state_specs(model: StepModel) -> tuple[StateSpec, ...]:

@@ -9,6 +9,7 @@ import onnx
 
 from edge_ser.calibration import FloatStepper
 from edge_ser.converters.engine.variants import Network
+from edge_ser.converters.unquantize import unquantized
 from edge_ser.errors import BackendError, GateMissed
 from edge_ser.pack import Pack
 from edge_ser.parity import Gates, Parity, compare, missed_gates
@@ -23,22 +24,23 @@ def network_parity(pack: Pack, network: Network, clips: Sequence[ClipFrames]) ->
     The processor rounds where a GPU rounds (after every FP16 node, at every Q/DQ pair), but
     sums in another order: a fault of the model shows here, one of a kernel on the device only.
 
+    A pack without a float model is compared with its quantized one without Q/DQ pairs; what
+    rounding the weights cost was gated when it was converted.
+
     Raises:
-        BackendError: the pack has no float model, or ONNX Runtime refuses ``network``.
+        BackendError: ONNX Runtime refuses ``network``.
     """
     manifest = pack.manifest
-    floats = [t for t in manifest.targets.values() if t.precision == "fp32"]
-    if not floats:
-        raise BackendError(
-            f"pack {manifest.name} has no float model to compare with; convert it again with "
-            "--targets cpu,tensorrt"
-        )
+    own = manifest.targets[network.target]
+    floats = [t for t in manifest.targets.values() if t.precision == "fp32"] or [own]
     reference = onnx.load_model_from_string(pack.read(floats[0].file))
+    if floats[0].precision != "fp32":
+        reference = unquantized(reference)
     size = manifest.frontend.step_frames
     found = []
     for model, target in (
         (reference, floats[0]),
-        (network.model, manifest.targets[network.target]),
+        (network.model, own),
     ):
         try:
             stepper = FloatStepper(model, target.states)

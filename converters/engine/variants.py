@@ -8,6 +8,7 @@ import onnx
 
 from edge_ser.converters.half import plain_weights, to_half
 from edge_ser.converters.unfold import unfold_convolutions
+from edge_ser.converters.unquantize import unquantized
 from edge_ser.engines import Bindings
 from edge_ser.engines.host import has_int8
 from edge_ser.errors import BackendError, UsageError
@@ -118,6 +119,8 @@ def default_variant(backend: str, capabilities: tuple[str, ...]) -> Variant:
 def stored_model(pack: Pack, backend: str, variant: Variant) -> tuple[str, onnx.ModelProto]:
     """Name and model of the target of ``pack`` that ``variant`` is made from.
 
+    A pack without a float model gives its quantized one without Q/DQ pairs.
+
     Raises:
         BackendError: the pack has no such model.
     """
@@ -129,6 +132,10 @@ def stored_model(pack: Pack, backend: str, variant: Variant) -> tuple[str, onnx.
     ]
     if not fitting and stored == "fp32":  # any float model will do, its operators are plain ONNX
         fitting = [n for n, t in pack.manifest.targets.items() if t.precision == stored]
+    if not fitting and stored == "fp32":
+        quantized = Variant("int8", "fp32")
+        name, model = stored_model(pack, backend, quantized)
+        return name, unquantized(model)
     if not fitting:
         have = ", ".join(
             f"{name} ({target.precision} for {'/'.join(target.backends)})"

@@ -27,7 +27,7 @@ def steps() -> Any:
     from edge_ser.converters.convert import state_specs
     from edge_ser.converters.forms import FloatForm, Range, quantizable
     from edge_ser.converters.step_graph import build_step
-    from edge_ser.converters.tensorrt_steps import tensorrt_steps
+    from edge_ser.converters.tensorrt_steps import tensorrt_float_step, tensorrt_step
     from edge_ser.converters.weights import fold_student
     from edge_ser.frontend import LogMel, LogMelSpec
     from edge_ser.models.student import Student, StudentConfig
@@ -49,7 +49,11 @@ def steps() -> Any:
         reference.onnx, state_specs(reference), quantizable(weights), mels, config.step_frames
     )
     spans = {name: Range(*span) for name, span in report.ranges.items()}
-    return {"float": reference, **tensorrt_steps(weights, spans)}
+    return {
+        "float": reference,
+        "tensorrt": tensorrt_step(weights, spans),
+        "tensorrt-float": tensorrt_float_step(weights),
+    }
 
 
 @pytest.fixture(scope="session")

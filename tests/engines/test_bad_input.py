@@ -305,8 +305,6 @@ def test_weights_quantized_along_the_wrong_axis(
     ("targets", "precision", "message"),
     [
         (("float",), "int8", "has no int8 model for tensorrt-rtx, only float (fp32 for"),
-        (("tensorrt",), "fp16", "has no fp32 model for tensorrt-rtx, only tensorrt (int8 for"),
-        (("tensorrt",), "int8", "has no float model to compare with"),
     ],
 )
 def test_a_pack_that_lacks_a_form(

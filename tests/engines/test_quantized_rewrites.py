@@ -18,6 +18,7 @@ from edge_ser.converters.quantize_rest import quantize_rest
 from edge_ser.converters.step_graph import StepModel
 from edge_ser.converters.trt_lint import lint
 from edge_ser.converters.unfold import unfold_convolutions
+from edge_ser.converters.unquantize import unquantized
 
 
 def logits(model: Any, states: Any, seed: int = 5) -> np.ndarray:
@@ -94,3 +95,15 @@ def test_scales_too_small_for_fp16_are_widened_along_the_right_axis(steps: Any) 
     old, new = (onnx.numpy_helper.to_array(t).astype(int) for t in (before, after))
     assert np.array_equal(np.delete(old, 3, axis=1), np.delete(new, 3, axis=1))
     assert np.abs(new[:, 3] - old[:, 3] / 2).max() <= 0.5
+
+
+def test_unquantized_is_closer_to_the_float_model_than_the_quantized_one(steps: Any) -> None:
+    step = steps["tensorrt"]
+    plain = unquantized(step.onnx)
+    assert not [node for node in plain.graph.node if "quantize" in node.op_type.lower()]
+    assert not any(tensor.data_type == onnx.TensorProto.INT8 for tensor in plain.graph.initializer)
+    exact = logits(steps["tensorrt-float"].onnx, steps["tensorrt-float"].states)
+    rounded = logits(step.onnx, step.states)
+    without = logits(plain, step.states)
+    assert np.abs(without - exact).mean() < np.abs(rounded - exact).mean()
+    assert np.abs(logits(to_half(plain), step.states) - without).max() < 0.05
