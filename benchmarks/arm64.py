@@ -174,6 +174,7 @@ def main() -> int:
     parser.add_argument("--installed", action="store_true", help="take what is installed there")
     parser.add_argument("--data", action="append", default=[], metavar="CORPUS=DIR")
     parser.add_argument("--clips", type=int, default=20, metavar="N", help="(of each corpus)")
+    parser.add_argument("--skip", type=int, default=0, metavar="N", help="clips done before")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     try:
@@ -218,7 +219,7 @@ def _everything(options: argparse.Namespace) -> dict[str, Any]:
         shutil.rmtree(there, ignore_errors=True)
         there.mkdir()
         rows = []
-        for clip in clips:
+        for clip in clips[options.skip :]:
             shutil.copy(clip, there)
             done = inside(options.root, program, "run", f"/clips/{clip.name}", "--jsonl")
             if done.returncode:
