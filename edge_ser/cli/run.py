@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="audio file, - (raw s16le mono 16 kHz on stdin), demo, mic or mic:NAME",
+        help="audio file, - (raw s16le mono 16 kHz on stdin), demo, mic, mic:NAME, "
+        "tcp://HOST:PORT, tcp-listen://HOST:PORT or ros:/TOPIC",
     )
     add_model(parser)
     parser.add_argument("--jsonl", action="store_true", help="print one event a line as JSON")
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trace", type=Path, metavar="FILE", help="write a trace for ui.perfetto.dev"
     )
     parser.add_argument(
-        "--record", type=Path, metavar="FILE", help="mic: keep features and events (no audio)"
+        "--record", type=Path, metavar="FILE", help="live: keep features and events (no audio)"
     )
     parser.add_argument(
         "--trace-nodes",
@@ -52,12 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
-    if options.input == "mic" or options.input.startswith("mic:"):
+    from edge_ser.runtime.live_source import is_live
+
+    if is_live(options.input):
         from edge_ser.cli.run_mic import run_mic
 
         return run_mic(options, _show_json if options.jsonl else _show, _show_header)
     if options.record:
-        raise UsageError("--record keeps what a microphone gave; a file can be run again as it is")
+        raise UsageError("--record keeps what a live source gave; a file can be run again as it is")
     from edge_ser.files import check_writable
     from edge_ser.runtime.sources import open_source, paced
     from edge_ser.runtime.trace import TraceHook

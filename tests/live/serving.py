@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from websockets.sync.client import connect
 
-from edge_ser.runtime.mic import Heard
+from edge_ser.runtime.live_source import Heard
 from edge_ser.runtime.serve import Service
 from edge_ser.runtime.serve.run import bind
 

@@ -59,7 +59,7 @@ class SoundServer:
 
     def plug(self) -> None:
         """The microphone is there."""
-        self._pactl("load-module", "module-null-sink", "sink_name=virtmic", "rate=48000",
+        self._pactl("load-module", "module-null-sink", "sink_name=virtmic", "rate=48000", "norewinds=1",
                     "channels=1")  # fmt: skip
 
     def unplug(self) -> None:

@@ -20,7 +20,7 @@ from sound_server import SoundServer, missing
 from voices import silence, voice
 
 from edge_ser.errors import InputError
-from edge_ser.runtime.mic import Device, find_device
+from edge_ser.runtime.devices import Device, find_device
 
 ROOT = Path(__file__).parents[2]
 

@@ -33,7 +33,7 @@ from websockets.sync.client import connect
 from edge_ser.cli import main
 from edge_ser.runtime.listen import Listener
 from edge_ser.runtime.live import LiveStream
-from edge_ser.runtime.mic import SourceGone
+from edge_ser.runtime.live_source import SourceGone
 from edge_ser.runtime.serve import Bus, Service, ServiceSettings
 from edge_ser.runtime.serve.run import bind
 

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_ser.errors import UsageError
+from edge_ser.runtime.resample import LiveResampler
+
+RATES = [48000, 44100, 22050, 8000, 96000]
+
+
+def tone(hz: float, rate: int, seconds: float = 1.0) -> np.ndarray:
+    return np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate).astype(np.float32)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_tone_keeps_its_time_and_level(rate: int) -> None:
+    out = LiveResampler(rate, 16000).push(tone(1000, rate))
+    wanted = tone(1000, 16000)[: len(out)]
+    assert np.abs(out - wanted)[200:].max() < 1e-3
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_no_output_waits_longer_than_it_must(rate: int) -> None:
+    resampler = LiveResampler(rate, 16000)
+    given = heard = 0
+    for size in [1, 7, 160, 441, 480, 3, 1000, 0, 2]:
+        given += size
+        heard += len(resampler.push(np.zeros(size, np.float32)))
+        late_s = given / rate - heard / 16000
+        assert late_s <= resampler.delay_ms / 1000 + 1 / 16000
+    assert resampler.delay_ms < (1.7 if rate >= 16000 else 3.5)
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("size", [1, 37, 441, 5000])
+def test_chunks_do_not_matter(rate: int, size: int) -> None:
+    noise = np.random.default_rng(0).standard_normal(rate // 4).astype(np.float32)
+    whole = LiveResampler(rate, 16000).push(noise)
+    resampler = LiveResampler(rate, 16000)
+    parts = [resampler.push(noise[i : i + size]) for i in range(0, len(noise), size)]
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
+
+
+def test_what_the_lower_rate_cannot_hold_is_gone() -> None:
+    for hz in (8500, 10_000, 15_000, 20_000):
+        out = LiveResampler(48000, 16000).push(tone(hz, 48000))
+        assert 20 * np.log10(np.abs(out[200:]).max()) < -60, f"{hz} Hz folds back"
+    assert np.abs(LiveResampler(48000, 16000).push(tone(6500, 48000))[200:]).max() > 0.97
+
+
+def test_equal_rates_pass_untouched() -> None:
+    samples = tone(100, 16000)
+    assert LiveResampler(16000, 16000).push(samples) is samples
+
+
+def test_rates_without_a_small_ratio_are_refused() -> None:
+    with pytest.raises(UsageError, match="cannot be resampled"):
+        LiveResampler(1_000_003, 999_983)
