@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from edge_ser.errors import InputError
+from edge_ser.errors import EdgeSerError, InputError
 from edge_ser.events import Event
 from edge_ser.runtime.hold import Hold
 from edge_ser.runtime.hooks.deadline import DeadlineWatcher
 from edge_ser.runtime.live import LiveStream
-from edge_ser.runtime.live_source import SampleSource, SourceGone, backoff
+from edge_ser.runtime.live_source import SampleSource, backoff
 
 __all__ = ["Listener"]
 
@@ -77,7 +77,7 @@ class Listener:
                 self.source = source.name
                 try:
                     self._pump(source)
-                except (SourceGone, InputError) as error:
+                except (EdgeSerError, OSError) as error:
                     self.source = None
                     source.close()
                     lost_at = time.monotonic()
@@ -112,7 +112,7 @@ class Listener:
                 return None
             try:
                 source = self._open()
-            except InputError as error:
+            except (EdgeSerError, OSError) as error:
                 log.debug("attempt %d: %s", attempt, error)
                 continue
             lost_ms = 0.0 if lost_at is None else 1000 * (time.monotonic() - lost_at)

@@ -49,8 +49,15 @@ class RosAudio:
         domain: int | None = None,
     ) -> None:
         try:
-            from cyclonedds.core import InstanceState, Policy, Qos, ReadCondition
-            from cyclonedds.core import SampleState, ViewState, WaitSet
+            from cyclonedds.core import (
+                InstanceState,
+                Policy,
+                Qos,
+                ReadCondition,
+                SampleState,
+                ViewState,
+                WaitSet,
+            )
             from cyclonedds.domain import DomainParticipant
             from cyclonedds.sub import DataReader
             from cyclonedds.topic import Topic

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,10 +84,11 @@ class Service:
         self.live: LiveStream | None = None
         self.listener: Listener | None = None
         self._sinks = sinks
+        self._deadlines: DeadlineWatcher | None = None
         self._listening: Background | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         if open_source is not None:
-            deadlines = DeadlineWatcher()
+            self._deadlines = deadlines = DeadlineWatcher()
             self.live = LiveStream(
                 recognizer,
                 self.settings.stream_id,
@@ -118,6 +120,23 @@ class Service:
             await asyncio.to_thread(self._listening.stop)
         self.bus.close()
 
+    @property
+    def busy(self) -> str | None:
+        """Why one more client is not taken, None when it is."""
+        limit = self.settings.max_connections
+        if self.n_connections < limit:
+            return None
+        return f"busy: {limit} clients are connected (--max-active-connections)"
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Count a client while it is there."""
+        self.n_connections += 1
+        try:
+            yield
+        finally:
+            self.n_connections -= 1
+
     def emit(self, event: Event) -> None:
         """Publish an event of the local source; from any thread."""
         self.metrics.count(event)
@@ -145,6 +164,7 @@ class Service:
             "listens": self.listener is not None,
             "speaking": live is not None and live.speaking,
             "hold": self.hold.state,
+            "deadline_misses": 0 if self._deadlines is None else self._deadlines.misses,
             "state": self.last_state,
         }
 
