@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import time
 from dataclasses import dataclass
@@ -139,7 +140,7 @@ class TcpListen:
             self._port = socket.create_server((address.host, address.port), backlog=1)
         except OSError as error:
             raise InputError(
-                f"{address.text}: cannot listen there ({error.strerror or error})"
+                f"{address.text}: cannot listen there ({os.strerror(error.errno or 0)})"
             ) from error
         self._port.settimeout(_WAIT_S)
 

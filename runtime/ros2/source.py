@@ -136,8 +136,9 @@ class RosAudio:
 
     def close(self) -> None:
         """Leave the domain."""
-        for entity in (self._news, self._waiting, self._reader, self._participant):
-            entity._delete()
+        # Cyclone's entities are closed when they are forgotten.
+        for name in ("_news", "_waiting", "_reader", "_participant"):
+            vars(self).pop(name, None)
 
 
 def _ros_name(dds_name: str) -> str:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncGenerator
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Message, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from edge_ser.runtime.serve.bus import Client
 from edge_ser.runtime.serve.service import Service
 
 __all__ = ["GOING", "SLOW", "ListenerRoutes"]
+
+log = logging.getLogger(__name__)
 
 SLOW, GOING = 1013, 1001  # codes of closing frames (RFC 6455, 7.4.1)
 
@@ -32,7 +36,7 @@ class ListenerRoutes:
             return JSONResponse({"error": busy}, 503)
         client = service.bus.join()
 
-        async def lines() -> AsyncIterator[str]:
+        async def lines() -> AsyncGenerator[str, None]:
             with service.connected():
                 try:
                     yield ": connected\n\n"
@@ -44,9 +48,7 @@ class ListenerRoutes:
                 finally:
                     service.bus.leave(client)
 
-        return StreamingResponse(
-            lines(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-        )
+        return _Patient(lines(), client, service)
 
     async def socket(self, socket: WebSocket) -> None:
         """Events as text frames."""
@@ -86,6 +88,31 @@ class ListenerRoutes:
             return
         if code == SLOW:
             self._service.metrics.dropped.inc()
-        self._service.bus.leave(client)
         with contextlib.suppress(asyncio.TimeoutError, WebSocketDisconnect, RuntimeError):
             await asyncio.wait_for(socket.close(code, reason[:120]), 1.0)
+        self._service.bus.leave(client)
+
+
+class _Patient(StreamingResponse):
+    """A server-sent stream that is given up when its reader does not read."""
+
+    def __init__(self, lines: AsyncGenerator[str, None], client: Client, service: Service) -> None:
+        headers = {"Cache-Control": "no-store"}
+        super().__init__(lines, media_type="text/event-stream", headers=headers)
+        self._lines, self._client, self._service = lines, client, service
+
+    async def stream_response(self, send: Send) -> None:
+        """Send all lines, each in time; the connection is closed if one is not."""
+        timeout = self._service.settings.send_timeout_s
+
+        async def in_time(message: Message) -> None:
+            await asyncio.wait_for(send(message), timeout)
+
+        try:
+            await super().stream_response(in_time)
+        except asyncio.TimeoutError:
+            reason = f"too slow: an event was not read for {timeout:g} s"
+            self._service.bus.drop(self._client, reason)
+            self._service.metrics.dropped.inc()
+            log.warning("a listener was cut off (%s)", self._client.dropped)
+            await self._lines.aclose()

@@ -77,7 +77,7 @@ def make_server(service: Service, **guarded: Any) -> uvicorn.Server:
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             # Listeners would wait for events, and the server for them.
-            service.bus.close()
+            await service.dismiss()
             await super().shutdown(sockets)
 
     return Server(

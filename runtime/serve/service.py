@@ -137,6 +137,14 @@ class Service:
         finally:
             self.n_connections -= 1
 
+    async def dismiss(self) -> None:
+        """Tell every listener that there will be no more; give them a second to leave."""
+        self.bus.close()
+        for _ in range(100):
+            if not self.bus.clients:
+                return
+            await asyncio.sleep(0.01)
+
     def emit(self, event: Event) -> None:
         """Publish an event of the local source; from any thread."""
         self.metrics.count(event)
