@@ -75,8 +75,8 @@ class Hearing:
         """An event that is no emotion, with the next number of the stream."""
         return self._stream.notice(type, **detail)
 
-    def open(self, begin: int, reason: str, speech_probability: float) -> Event:
-        """Begin an utterance at sample ``begin`` of the stream: its ``utterance.start``."""
+    def open(self, begin: int, now: int, reason: str, speech_probability: float) -> Event:
+        """Begin an utterance at sample ``begin``, at sample ``now``: its ``utterance.start``."""
         self._n_utterances += 1
         self._begin = begin
         self._verdicts.clear()
@@ -87,6 +87,7 @@ class Hearing:
         start = self.notice(
             "utterance.start",
             audio_start_ms=self._ms(begin),
+            audio_end_ms=self._ms(now),
             speech_probability=round(speech_probability, 4),
             reason=reason,
         )

@@ -95,8 +95,7 @@ class Listener:
             if heard.lost:
                 self._tell(self._live.gap(heard.lost, "overflow"))
             for event in self._live.push(heard.samples):
-                if event.type == "emotion":
-                    event.detail["captured_ns"] = heard.captured_ns
+                event.detail["captured_ns"] = heard.captured_ns
                 self._emit(event)
             if self._deadlines is not None:
                 self._tell(self._deadlines.events(self._live))

@@ -206,7 +206,8 @@ class LiveStream:
         events: list[Event] = []
         for cut in self._segmenter.window(self._probability, begin, self._now):
             if cut.begins:
-                events.append(self._hearing.open(cut.sample, cut.reason, self._probability))
+                begins = self._hearing.open(cut.sample, self._now, cut.reason, self._probability)
+                events.append(begins)
                 if back := self._now - cut.sample:
                     events += self._hearing.feed(self._ring[-back:], self._probability)
             else:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ser.audio import mix_to_mono
 from edge_ser.errors import InputError
 from edge_ser.runtime.devices import Device, devices, find_device, sounddevice
 from edge_ser.runtime.live_source import Heard, SourceGone
@@ -19,8 +18,8 @@ from edge_ser.runtime.resample import LiveResampler
 
 __all__ = ["Microphone"]
 
-_BLOCK_MS = 10
-_MOST_BLOCKS = 200
+_BLOCK_MS = 20  # each wakes three threads of PortAudio and the sound server
+_MOST_BLOCKS = 100
 _FIRST_S = 2.5  # sound servers take their time to start a stream
 _SILENT_S = 1.0  # a device that gives nothing for so long is gone, whatever it says
 
@@ -28,7 +27,7 @@ _Block = tuple[NDArray[np.float32], int]
 
 
 class Microphone:
-    """An open device: blocks of 10 ms at its native rate, resampled as a stream.
+    """An open device: blocks of 20 ms at its native rate, resampled as a stream.
 
     PortAudio's own thread puts blocks into a bounded queue; :meth:`read` sleeps until one is
     there. When the reader is too slow whole blocks are dropped and counted, never delayed.
@@ -50,6 +49,8 @@ class Microphone:
         self.rate_hz = rate_hz
         self.n_overflows = 0
         self._resampler = LiveResampler(device.rate_hz, rate_hz)
+        n_channels = min(device.channels, 2)
+        self._mix = np.full(n_channels, 1 / n_channels, np.float32)
         self._blocks: SimpleQueue[_Block | None] = SimpleQueue()  # None: there will be no more
         self._lost_frames = 0  # of the device, not told yet
         self._last_ns = 0
@@ -60,7 +61,7 @@ class Microphone:
             self._stream = sd.InputStream(
                 device=device.index,
                 samplerate=device.rate_hz,
-                channels=min(device.channels, 2),
+                channels=n_channels,
                 dtype="float32",
                 blocksize=device.rate_hz * _BLOCK_MS // 1000,
                 latency="high",  # of the system's buffer; a block is given when it is full
@@ -116,7 +117,7 @@ class Microphone:
         block, now = first if first is not None else self._next(_SILENT_S)
         lost, self._lost_frames = self._lost_frames, 0
         self.n_overflows += lost > 0
-        samples = self._resampler.push(mix_to_mono(block))
+        samples = self._resampler.push(block @ self._mix)
         before, n_late = self._late.split(len(block), len(samples), now)
         lost = lost * self.rate_hz // self.device.rate_hz
         if 0 < n_late < len(samples):

@@ -15,7 +15,7 @@ _CROSSINGS = 24  # zero crossings of the sinc on each side: 1.6 ms at 16 kHz
 _ROLL_OFF = 0.92  # of the lower Nyquist frequency, where the filter is 6 dB down
 _BETA = 7.0  # Kaiser window: images and aliases 70 dB down
 _MOST_PHASES = 100_000
-_LONGEST_PART = 4096  # samples
+_LONGEST_PART = 512  # samples; the windows of more do not fit into a small cache
 
 
 class LiveResampler:

@@ -147,8 +147,8 @@ def test_what_is_lost_is_counted_and_no_sample_comes_twice(fake: Callable[..., F
         given = sum(len(h.samples) for h in heard)
         lost = sum(h.lost for h in heard)
         assert microphone.n_overflows == 1
-        assert lost == 30 * 160
-        assert given == pytest.approx(mic._MOST_BLOCKS * 160, abs=40)
+        assert lost == 30 * 320
+        assert given == pytest.approx(mic._MOST_BLOCKS * 320, abs=40)
         assert all(h.captured_ns > 0 for h in heard)
         sd.give(overflow=True)
         assert microphone.read().lost >= 0
@@ -163,7 +163,7 @@ def test_samples_count_from_the_block_that_they_came_with(fake: Callable[..., Fa
         late, rest = microphone.read(), microphone.read()
     assert late.captured_ns == first.captured_ns < rest.captured_ns
     # The resampler kept 1.6 ms of the first block back until the second came.
-    assert len(first.samples) + len(late.samples) == 160
+    assert len(first.samples) + len(late.samples) == 320
     assert len(late.samples) == 26
 
 
