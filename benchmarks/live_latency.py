@@ -7,8 +7,9 @@ The first prints, as JSON, milliseconds from the block with the last sample of a
 the audio buffer to its event being at a WebSocket client (both clocks are the machine's
 monotonic one), whether any client missed an event, and the service's CPU time in speech and
 in silence as a share of one core. Steps that an utterance reaches back for are told when the
-gate opens; they are counted apart, with the time that they waited for it. The second unplugs and replugs the microphone and prints
-how often the service said so and how long it took to come back. Needs tests/apt-packages.txt.
+gate opens; they are counted apart, with the time that they waited for it. The second unplugs
+and replugs the microphone and prints how often the service said so and how long it took to come
+back. Needs tests/apt-packages.txt.
 """
 
 from __future__ import annotations

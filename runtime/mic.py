@@ -54,8 +54,6 @@ class Microphone:
         self._blocks: SimpleQueue[_Block | None] = SimpleQueue()  # None: there will be no more
         self._lost_frames = 0  # of the device, not told yet
         self._last_ns = 0
-        self._late = _Late(device.rate_hz, rate_hz)
-        self._rest: Heard | None = None
         self._error = sd.PortAudioError
         try:
             self._stream = sd.InputStream(
@@ -110,20 +108,12 @@ class Microphone:
         Raises:
             SourceGone: the device stopped, or gave nothing for a second.
         """
-        if self._rest is not None:
-            rest, self._rest = self._rest, None
-            return rest
         first, self._first = self._first, None
         block, now = first if first is not None else self._next(_SILENT_S)
         lost, self._lost_frames = self._lost_frames, 0
         self.n_overflows += lost > 0
         samples = self._resampler.push(block @ self._mix)
-        before, n_late = self._late.split(len(block), len(samples), now)
-        lost = lost * self.rate_hz // self.device.rate_hz
-        if 0 < n_late < len(samples):
-            self._rest = Heard(samples[n_late:], 0, now)
-            samples = samples[:n_late]
-        return Heard(samples, lost, before if n_late else now)
+        return Heard(samples, lost * self.rate_hz // self.device.rate_hz, now)
 
     def close(self) -> None:
         """Let the device go; never raises."""
@@ -142,27 +132,6 @@ class Microphone:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class _Late:
-    """Which samples were captured with the block before the one that let them out.
-
-    A resampler holds the last of each block back until the next one comes; their age counts
-    from the block that they came with.
-    """
-
-    def __init__(self, from_hz: int, to_hz: int) -> None:
-        self._from_hz, self._to_hz = from_hz, to_hz
-        self._captured = self._given = 0  # frames of the device, samples out
-        self._before_ns = 0
-
-    def split(self, n_frames: int, n_samples: int, now_ns: int) -> tuple[int, int]:
-        """``(time of the block before, samples out of it)`` of what ``n_frames`` let out."""
-        n_late = max(0, -(-self._captured * self._to_hz // self._from_hz) - self._given)
-        before_ns, self._before_ns = self._before_ns, now_ns
-        self._captured += n_frames
-        self._given += n_samples
-        return before_ns, min(n_late, n_samples)
 
 
 def _why(device: Device, error: str) -> str:
