@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING, Any
@@ -97,8 +98,12 @@ def make_server(service: Service, **guarded: Any) -> uvicorn.Server:
 
 
 def run(service: Service, listening: socket.socket, **guarded: Any) -> None:
-    """Serve until SIGINT or SIGTERM; arguments as those of :func:`make_server`."""
+    """Serve until SIGINT or SIGTERM, in the main thread; arguments as of :func:`make_server`."""
     server = make_server(service, **guarded)
+    # Once it has shut down, uvicorn raises the signal again that told it to. By default that
+    # would end the process before recordings are completed and brokers told.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     notify("READY=1")
     try:
         server.run(sockets=[listening])

@@ -176,6 +176,41 @@ def test_a_microphone_that_is_not_there_is_waited_for_and_named(recognizer: Reco
     it.stop()
 
 
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_a_recording_is_whole_when_the_service_is_told_to_end(
+    pack_path: Path, tmp_path: Path, told: signal.Signals
+) -> None:
+    with bind("127.0.0.1", 0) as probe, bind("127.0.0.1", 0) as other:
+        port, audio = probe.getsockname()[1], other.getsockname()[1]
+    record = tmp_path / "session.ser"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "edge_ser", "serve", "--pack", str(pack_path), "--port", str(port),
+         "--input", f"tcp-listen://127.0.0.1:{audio}", "--record", str(record)],
+        env=env, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert server.stderr is not None
+    assert f"127.0.0.1:{port}" in server.stderr.readline()
+    from websockets.sync.client import connect
+
+    with connect(f"ws://127.0.0.1:{port}/v1/events") as ws:
+        ws.ping().wait(60)
+        with socket.create_connection(("127.0.0.1", audio), 60) as wire:
+            talk = np.concatenate([silence(0.5), voice(2.0), silence(1.5)])
+            wire.sendall((talk * 32767).astype("<i2").tobytes())
+            while json.loads(ws.recv(60))["type"] != "utterance.end":
+                pass
+    server.send_signal(told)
+    assert server.wait(60) == 0
+    server.stderr.close()
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_ser", "replay", str(record), "--pack", str(pack_path),
+         "--json"], env=env, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["same"] is True
+
+
 def test_it_ends_at_once_and_in_good_order_while_others_listen(pack_path: Path) -> None:
     with bind("127.0.0.1", 0) as probe:
         port = probe.getsockname()[1]
@@ -204,7 +239,7 @@ def test_it_ends_at_once_and_in_good_order_while_others_listen(pack_path: Path) 
     while data := sse.recv(1000):
         rest += data
     assert rest.endswith(b"0\r\n\r\n"), "the server-sent stream is ended, not torn"
-    server.wait(60)
+    assert server.wait(60) == 0
     said = server.stderr.read()
     server.stderr.close()
     assert said == "", "no traceback, no complaint"
