@@ -102,6 +102,6 @@ def _minimum_phase(taps: NDArray[np.float64]) -> NDArray[np.float64]:
     energy = np.cumsum(whole[: len(taps)][::-1] ** 2)[::-1]
     n = int(np.searchsorted(-energy, -1e-8 * energy[0]))
     fade = np.cos(np.linspace(0, np.pi / 2, n // 8)) ** 2
-    kept = whole[:n].copy()
+    kept: NDArray[np.float64] = whole[:n].copy()
     kept[-len(fade) :] *= fade
     return kept
