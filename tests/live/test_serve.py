@@ -41,7 +41,9 @@ from edge_ser.runtime.serve.run import bind
 
 @pytest.fixture
 def served(recognizer: Recognizer) -> Iterator[Served]:
-    settings = ServiceSettings(max_message_bytes=100_000, max_upload_bytes=1 << 20)
+    settings = ServiceSettings(
+        max_message_bytes=100_000, max_upload_bytes=1 << 20, send_timeout_s=120
+    )
     it = Served(Service(recognizer, settings))
     yield it
     it.stop()
