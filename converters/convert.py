@@ -18,8 +18,8 @@ from edge_ser import __version__
 from edge_ser.audio import load_mono
 from edge_ser.calibration import FloatStepper, RangeReport, activation_ranges, choose_clips
 from edge_ser.converters.card import model_card
+from edge_ser.converters.cpu_step import build_cpu_step
 from edge_ser.converters.forms import (
-    CpuInt8Form,
     FloatForm,
     Range,
     quantizable,
@@ -130,7 +130,7 @@ def convert(
         assert ranges is not None
         spans = {key: Range(*span) for key, span in ranges.ranges.items()}
         if name == "cpu":
-            models[name] = build_step(weights, CpuInt8Form(spans))
+            models[name] = build_cpu_step(weights, spans)
         else:
             models |= tensorrt_steps(weights, spans)
 
@@ -172,7 +172,15 @@ def convert(
 def state_specs(model: StepModel) -> tuple[StateSpec, ...]:
     """The states of ``model`` as a pack describes them."""
     return tuple(
-        StateSpec(state.name, state.next_name, state.shape, state.dtype, state.before)
+        StateSpec(
+            state.name,
+            state.next_name,
+            state.shape,
+            state.dtype,
+            state.before,
+            state.ahead,
+            state.time_axis,
+        )
         for state in model.states
     )
 
