@@ -26,7 +26,7 @@ from edge_ser.converters.forms import (
     quantize_weight,
     unsigned_grid,
 )
-from edge_ser.converters.onnx_writer import GraphWriter, Grid, Value
+from edge_ser.converters.onnx_writer import GraphWriter, Value
 from edge_ser.converters.step_graph import StepModel
 from edge_ser.converters.weights import AttentionWeights, ConvWeights, StepWeights
 

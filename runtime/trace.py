@@ -10,9 +10,11 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any
 
+import numpy as np
+
 from edge_ser.runtime.board.condition import BoardCondition
 from edge_ser.runtime.hooks.line_file import LineFile
-from edge_ser.runtime.timing import StageTiming, StepTiming
+from edge_ser.runtime.timing import StageTiming, StepBlock, StepTiming
 
 __all__ = ["TraceHook"]
 
@@ -40,6 +42,7 @@ class TraceHook:
         self._file = LineFile(path, _HEAD, max_bytes=max_bytes)
         self._tracks: dict[str, int] = {}
         self._names: dict[str, str] = {}
+        self._templates: dict[tuple[int, tuple[str, ...]], str] = {}
         self._pending: defaultdict[int, list[StageTiming]] = defaultdict(list)
         self._event({"name": "process_name", "ph": "M", "args": {"name": "edge-ser"}})
 
@@ -53,7 +56,7 @@ class TraceHook:
         track = self._tracks.get(timing.stream_id)
         if track is None:
             track = self._track(timing.stream_id)
-        tail = f'"pid":{self._pid},"tid":{track},"args":{{"step":{timing.step}}}}},\n'
+        tail = self._tail(track, timing.step)
         line = ""
         for stage in stages:
             name = self._names.get(stage.stage) or self._name(stage.stage)
@@ -70,6 +73,31 @@ class TraceHook:
             line += f'{{"name":"deadline.miss","ph":"i","s":"t","ts":{end_us:.3f},{tail}'
         stages.clear()
         self._file.add(line)
+
+    def on_block(self, block: StepBlock) -> None:
+        """The same of many steps: numbers first, then one formatting for all of them."""
+        track = self._tracks.get(block.stream_id)
+        if track is None:
+            track = self._track(block.stream_id)
+        template = self._templates.get((track, block.stages))
+        if template is None:
+            template = self._templates[track, block.stages] = self._template(track, block.stages)
+        starts, durations = block.starts_ns(), block.durations_ns()
+        steps, slices = durations.shape
+        # Microseconds and thousandths of the begin and of the duration, then the step, of every
+        # stage and at last of the whole step.
+        table = np.empty((steps, slices, 5), np.int64)
+        table[:, :-1, 0], table[:, :-1, 1] = np.divmod(starts, 1000)
+        table[:, -1, :2] = table[:, 0, :2]
+        table[:, :, 2], table[:, :, 3] = np.divmod(durations, 1000)
+        table[:, :, 4] = np.arange(block.first, block.first + steps)[:, None]
+        self._file.add((template * steps) % tuple(table.ravel().tolist()))
+        for row in np.flatnonzero(durations[:, -1] > block.deadline_ns).tolist():
+            end_us = int(starts[row, 0] + durations[row, -1]) / 1e3
+            self._file.add(
+                f'{{"name":"deadline.miss","ph":"i","s":"t","ts":{end_us:.3f},'
+                f"{self._tail(track, block.first + row)}"
+            )
 
     def counter(self, t_ns: int, name: str, series: Mapping[str, float]) -> None:
         """A point of a counter track, at ``t_ns`` of ``perf_counter_ns``."""
@@ -114,6 +142,19 @@ class TraceHook:
         args = {"name": f"stream {stream_id}"}
         self._event({"name": "thread_name", "ph": "M", "tid": track, "args": args})
         return track
+
+    def _tail(self, track: int, step: int | str) -> str:
+        return f'"pid":{self._pid},"tid":{track},"args":{{"step":{step}}}}},\n'
+
+    def _template(self, track: int, stages: tuple[str, ...]) -> str:
+        tail = self._tail(track, "%d")
+        return "".join(
+            f'{{"name":{name},"cat":"{kind}","ph":"X","ts":%d.%03d,"dur":%d.%03d,{tail}'
+            for name, kind in (
+                *((json.dumps(stage).replace("%", "%%"), "stage") for stage in stages),
+                ('"step"', "step"),
+            )
+        )
 
     def _name(self, stage: str) -> str:
         name = self._names[stage] = json.dumps(stage)
