@@ -85,10 +85,8 @@ def build_step(weights: StepWeights, form: NumericForm) -> StepModel:
     high_cross = _attention(g, form, high, high_name, weights.high_attention)
     joined = form.join(g, [shallow, middle, middle_cross, high, high_cross], "depths")
     fused = form.to_float(g, form.conv(g, joined, weights.fuse, "depths", relu=True))
-    statistics = _memory(g, fused, weights)
-    hidden = _dense(g, statistics, weights.hidden, "hidden")
-    hidden = g.node("Relu", [hidden], hidden.shape, "hidden.relu")
-    g.output(_dense(g, hidden, weights.classifier, "classifier"), "logits")
+    pooled = _memory(g, fused, weights)
+    g.output(_dense(g, pooled, weights.classifier, "classifier"), "logits")
     return StepModel(g.model("edge-ser step"), tuple(g.states))
 
 
@@ -129,9 +127,9 @@ def _attention(
 
 
 def _memory(g: GraphWriter, x: Value, weights: StepWeights) -> Value:
-    """Gated running mean and deviation, ``(1, 2 * fused)``; always in floating point."""
+    """Gated running mean, ``(1, fused)``; always in floating point."""
     _, channels, tokens = x.shape
-    rows = 2 * channels + 1
+    rows = channels + 1
     gate = g.node(
         "Conv",
         [
@@ -143,9 +141,8 @@ def _memory(g: GraphWriter, x: Value, weights: StepWeights) -> Value:
         "gate.logit",
     )
     gate = g.node("Sigmoid", [gate], gate.shape, "gate")
-    square = g.node("Mul", [x, x], x.shape, "memory.square")
     one = g.constant("memory.one", np.ones((1, 1, tokens), np.float32))
-    seen = g.concat([x, square, Value(one, (1, 1, tokens))], 1, "memory.seen")
+    seen = g.concat([x, Value(one, (1, 1, tokens))], 1, "memory.seen")
     # Weighted sum over tokens, not a matrix product: Turing GPUs have none in FP32.
     weighted = g.node("Mul", [seen, gate], seen.shape, "memory.weighted")
     axes = g.constant("memory.axes", np.array([2], np.int64))
@@ -158,18 +155,11 @@ def _memory(g: GraphWriter, x: Value, weights: StepWeights) -> Value:
     faded = g.node("Mul", [past, keep], past.shape, "memory.faded")
     memory = g.node("Add", [faded, gain], past.shape, "memory.past.next")
     g.replace_state(past, memory.name)
-    sums, weight = g.split(memory, [2 * channels, 1], 1, ["memory.sums", "memory.heard"])
-    prior = g.constant("memory.prior", np.array(weights.prior, np.float32))
-    weight = g.node("Add", [weight, prior], weight.shape, "memory.weight")
-    means = g.node("Div", [sums, weight], sums.shape, "memory.means")
-    mean, power = g.split(means, [channels] * 2, 1, ["memory.mean", "memory.power"])
-    squared = g.node("Mul", [mean, mean], mean.shape, "memory.mean_squared")
-    variance = g.node("Sub", [power, squared], mean.shape, "memory.variance")
-    eps = g.constant("memory.eps", np.array(weights.eps, np.float32))
-    variance = g.node("Max", [variance, eps], mean.shape, "memory.positive")
-    deviation = g.node("Sqrt", [variance], mean.shape, "memory.deviation")
-    statistics = g.concat([mean, deviation], 1, "statistics")
-    return g.reshape(statistics, (1, 2 * channels), "statistics.row")
+    rest = np.append(weights.rest, np.float32(1.0))[None, :, None] * np.float32(weights.prior)
+    whole = g.node("Add", [memory, g.constant("memory.rest", rest)], past.shape, "memory.whole")
+    sums, weight = g.split(whole, [channels, 1], 1, ["memory.sums", "memory.heard"])
+    mean = g.node("Div", [sums, weight], sums.shape, "memory.mean")
+    return g.reshape(mean, (1, channels), "pooled")
 
 
 def _dense(g: GraphWriter, x: Value, layer: tuple[np.ndarray, np.ndarray], name: str) -> Value:

@@ -74,10 +74,9 @@ class StepWeights:
     high_attention: AttentionWeights
     fuse: ConvWeights
     gate: ConvWeights
-    hidden: tuple[Array, Array]
     classifier: tuple[Array, Array]
+    rest: Array
     prior: float
-    eps: float
     span_tokens: float
 
 
@@ -110,10 +109,9 @@ def fold_student(student: Student) -> StepWeights:
         high_attention=_attention("high_attention", student.high_attention),
         fuse=_pointwise("fuse", fuse_weight, fuse_bias),
         gate=_pointwise("gate", gate.weight, gate.bias),
-        hidden=(_array(student.hidden.weight[:, :, 0]), _array(student.hidden.bias)),
         classifier=(_array(student.classifier.weight[:, :, 0]), _array(student.classifier.bias)),
+        rest=_array(student.memory.rest),
         prior=student.memory.prior,
-        eps=student.memory.eps,
         span_tokens=student.memory.span_tokens,
     )
 

@@ -16,6 +16,10 @@ from hypothesis import settings
 from making.speech import speech, speech_pcm
 from numpy.typing import NDArray
 
+# Threads that wait for each other by spinning make small torch models a hundred times slower
+# on a machine with other work; the processes that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The same examples every time, and no verdict on how long one takes: machines differ.
 settings.register_profile("edge-ser", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("edge-ser")

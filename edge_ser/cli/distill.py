@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edge_ser.cli import train
 from edge_ser.cli.options import print_json
 
 if TYPE_CHECKING:
-    from edge_ser.corpora import Clip
+    from edge_ser.training.bank import FeatureBank
     from edge_ser.training.run_student import Teacher
 
 __all__ = ["add_arguments", "execute"]
@@ -28,7 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layer", type=int, default=2, metavar="N", help="its hidden states (default: 2)"
     )
+    parser.add_argument(
+        "--unlabelled",
+        action="append",
+        default=[],
+        metavar="CORPUS=DIR",
+        help="a corpus whose sound teaches the encoder's states and whose labels are ignored",
+    )
     for name, what in (
+        ("label", "the labels"),
         ("verdict", "the teacher's softened verdicts"),
         ("states", "the encoder's states, frame by frame"),
         ("summary", "the encoder's states, pooled over the clip"),
@@ -49,16 +56,20 @@ def execute(options: argparse.Namespace) -> int:
     from edge_ser.training.linear_teacher import DistillWeights, LinearTeacher
 
     labels, tested, extra, folds, chosen = train.selection(options)
+    heard = set(tested) | set(extra)
+    # Clips of other classes have no label to teach, but they are speech of the right speakers.
+    extra += [clip for clip in train.all_clips(options.data) if clip not in heard]
+    extra += [replace(clip, label="") for clip in train.all_clips(options.unlabelled)]
     given = {
         name: getattr(options, name)
-        for name in ("verdict", "states", "summary", "relation")
+        for name in ("label", "verdict", "states", "summary", "relation")
         if getattr(options, name) is not None
     }
     weights = replace(DistillWeights(), **given)
 
-    def teacher_of(clips: Sequence[Clip]) -> Teacher:
+    def teacher_of(bank: FeatureBank) -> Teacher:
         return LinearTeacher.listen(
-            clips,
+            bank,
             options.teacher,
             options.layer,
             labels,

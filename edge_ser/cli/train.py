@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "add_arguments",
     "add_data_arguments",
+    "all_clips",
     "execute",
     "need_training_packages",
     "selection",
@@ -159,6 +160,17 @@ def _clips(values: list[str], labels: tuple[str, ...]) -> list[Clip]:
             raise InputError(f"{name}: no clip below {folder} has one of the labels {labels}")
         clips += found
     return clips
+
+
+def all_clips(values: list[str]) -> list[Clip]:
+    """Every clip of the corpora, whatever its label."""
+    from edge_ser.corpora import load_corpus
+
+    return [
+        clip
+        for name, folder in corpus_folders(values).items()
+        for clip in load_corpus(name, folder).clips
+    ]
 
 
 def _chosen(fold: str | None, n_folds: int) -> list[int]:

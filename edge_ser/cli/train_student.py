@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_ser.corpora import Clip, Fold
+    from edge_ser.training.bank import FeatureBank
     from edge_ser.training.run_student import StudentRecipe, Teacher
 
 __all__ = ["SIZES", "recipe_of", "run"]
 
 SIZES = {
-    "large": {"stem": 64, "trunk": 128, "heads": 8, "fused": 128},
-    "medium": {"stem": 64, "trunk": 80, "heads": 5, "fused": 96},
-    "small": {"stem": 32, "trunk": 48, "heads": 3, "fused": 64},
+    "large": {"stem": 64, "trunk": 128, "heads": 8, "fused": 192},
+    "medium": {"stem": 64, "trunk": 96, "heads": 6, "fused": 128},
+    "small": {"stem": 32, "trunk": 48, "heads": 3, "fused": 96},
 }
 
 
@@ -47,12 +48,13 @@ def run(
     tested: Sequence[Clip],
     extra: Sequence[Clip],
     labels: tuple[str, ...],
-    teacher_of: Callable[[Sequence[Clip]], Teacher] | None = None,
+    teacher_of: Callable[[FeatureBank], Teacher] | None = None,
 ) -> dict[str, Any]:
     """Train the chosen folds, or with ``--fold all`` on everything, and report.
 
     Args:
-        teacher_of: makes the teacher from all clips.
+        extra: clips to train on only; without one of the labels, they teach no label.
+        teacher_of: makes the teacher from the features of all clips.
     """
     from edge_ser.files import write_text
     from edge_ser.training.bank import FeatureBank
@@ -60,15 +62,16 @@ def run(
 
     recipe = recipe_of(options, labels)
     clips = [*tested, *extra]
-    teacher = teacher_of(clips) if teacher_of else None
     bank = FeatureBank.build(
         clips,
         recipe.frontend,
-        copies=recipe.copies,
+        voices=recipe.voices,
+        rooms=recipe.rooms,
         seed=options.seed,
         cache=options.cache or options.out / "cache",
         workers=options.workers,
     )
+    teacher = teacher_of(bank) if teacher_of else None
     if options.fold == "all":
         folder = options.out / "all"
         calibration = _calibration(options.out)

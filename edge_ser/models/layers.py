@@ -132,7 +132,7 @@ class CrossAttention(nn.Module):
 
 
 class GatedMemory(nn.Module):
-    """Running mean and standard deviation that only listens where the gate opens.
+    """Running mean that only listens where the gate opens.
 
     With ``g`` the sum of the gates of a step and ``x`` its gated features, the memory is
     ``m <- m * exp(-g / span) + x``: it fades with what is *heard*, not with time, so silence
@@ -143,26 +143,22 @@ class GatedMemory(nn.Module):
         super().__init__()
         self.step_tokens, self.span_tokens = step_tokens, span_tokens
         self.gate = nn.Conv1d(channels, 1, 1)
-        # A small pseudo-count keeps the mean near zero until something was heard.
-        self.prior = 0.5
-        self.eps = 1e-3
+        # Before anything was heard the mean is ``rest``, which then counts for ``prior`` tokens.
+        self.prior = 4.0
+        self.rest = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(batch, channels, tokens)`` to ``(batch, 2 * channels, steps)`` statistics."""
+        """``(batch, channels, tokens)`` to ``(batch, channels, steps)`` means."""
         batch, channels, _ = x.shape
         gate = torch.sigmoid(self.gate(x))
-        rows = torch.cat([x * gate, x * x * gate, gate], dim=1)
-        rows = rows.view(batch, 2 * channels + 1, -1, self.step_tokens).sum(-1)
+        rows = torch.cat([x * gate, gate], dim=1)
+        rows = rows.view(batch, channels + 1, -1, self.step_tokens).sum(-1)
         heard = rows[:, -1].cumsum(-1) / self.span_tokens
         # fade[b, s, r] = exp(heard_r - heard_s) for r <= s: what is left of step r at step s.
         fade = (heard[:, None, :] - heard[:, :, None]).clamp(max=0.0).exp().tril()
-        memory = rows @ fade.transpose(1, 2)
-        return self.statistics(memory, channels)
+        return self.mean(rows @ fade.transpose(1, 2))
 
-    def statistics(self, memory: Tensor, channels: int) -> Tensor:
-        """Mean and deviation from ``(batch, 2 * channels + 1, steps)`` memory."""
-        weight = memory[:, -1:] + self.prior
-        mean = memory[:, :channels] / weight
-        power = memory[:, channels : 2 * channels] / weight
-        deviation = (power - mean * mean).clamp(min=self.eps).sqrt()
-        return torch.cat([mean, deviation], dim=1)
+    def mean(self, memory: Tensor) -> Tensor:
+        """Means from ``(batch, channels + 1, steps)`` memory."""
+        rest = self.rest[:, None] * self.prior
+        return (memory[:, :-1] + rest) / (memory[:, -1:] + self.prior)

@@ -31,9 +31,9 @@ class StudentConfig:
     heads: int = 5  # of the cross-attention, 16 channels each
     context: int = 64  # tokens of left context of the cross-attention, 2.56 s
     fused: int = 96  # channels after depth-weighted fusion
-    hidden: int = 64  # units of the classifier's hidden layer
     span_tokens: float = 75.0  # heard tokens after which the memory has faded to 1/e, 3 s
-    dropout: float = 0.1
+    dropout: float = 0.0  # of whole channels of the trunk
+    readout_dropout: float = 0.3  # of what the classifier sees
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
@@ -70,12 +70,14 @@ class StudentOutput(NamedTuple):
             per step.
         semantic: ``(batch, trunk, tokens)`` semantic-branch features at the shallow,
             intermediate and high depth, for distillation.
-        statistics: ``(batch, 2 * fused, steps)`` what the classifier sees.
+        fused: ``(batch, fused, tokens)`` the depth-weighted fusion.
+        pooled: ``(batch, fused, steps)`` its running mean, which the classifier sees.
     """
 
     logits: Tensor
     semantic: tuple[Tensor, Tensor, Tensor]
-    statistics: Tensor
+    fused: Tensor
+    pooled: Tensor
 
 
 class Student(nn.Module):
@@ -120,8 +122,7 @@ class Student(nn.Module):
         self.depth_logits = nn.Parameter(torch.zeros(3))
         self.fuse_norm = nn.BatchNorm1d(c.fused)
         self.memory = GatedMemory(c.fused, c.step_tokens, c.span_tokens)
-        self.hidden = nn.Conv1d(2 * c.fused, c.hidden, 1)
-        self.classifier = nn.Conv1d(c.hidden, len(c.labels), 1)
+        self.classifier = nn.Conv1d(c.fused, len(c.labels), 1)
 
     def set_normalisation(self, mean: Tensor, deviation: Tensor) -> None:
         """Standardise the input with per-mel statistics ``(n_mels,)`` of the training set."""
@@ -169,13 +170,13 @@ class Student(nn.Module):
             + weights[2] * self.fuse_high(torch.cat([high, high_cross], dim=1))
         )
         fused = F.relu(self.fuse_norm(fused))
-        statistics = self.memory(fused)
-        hidden = F.relu(self.hidden(F.dropout(statistics, c.dropout, self.training)))
-        logits = self.classifier(F.dropout(hidden, c.dropout, self.training))
+        pooled = self.memory(fused)
+        logits = self.classifier(F.dropout(pooled, c.readout_dropout, self.training))
         return StudentOutput(
             logits.transpose(1, 2),
             (shallow.chunk(2, dim=1)[1], semantic, semantic_high),
-            statistics,
+            fused,
+            pooled,
         )
 
     def _drop(self, x: Tensor) -> Tensor:

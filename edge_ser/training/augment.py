@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import tempfile
 import warnings
@@ -13,13 +14,13 @@ from numpy.typing import NDArray
 
 from edge_ser.errors import MissingExtra
 
-__all__ = ["Augmenter"]
+__all__ = ["Augmenter", "first_draw"]
 
 N_ROOMS = 48
 
 
 class Augmenter:
-    """Speed, pitch, microphone response, room, noise and gain, drawn anew for each copy.
+    """Other voices, then other microphones and rooms, drawn anew for each copy.
 
     Used on training audio only. The same ``seed`` and ``draw`` give the same copy.
 
@@ -45,22 +46,44 @@ class Augmenter:
         for index in range(N_ROOMS):
             path = Path(self._rooms.name) / f"room{index:02d}.wav"
             soundfile.write(path, room_response(rate_hz, rng), rate_hz, subtype="FLOAT")
-        self._speed = am.Resample(
-            min_sample_rate=round(0.88 * rate_hz), max_sample_rate=round(1.12 * rate_hz), p=0.7
-        )
-        self._others = am.Compose(
+        self._voice = am.Compose(
             [
-                am.PitchShift(min_semitones=-2.0, max_semitones=2.0, p=0.3),
-                am.SevenBandParametricEQ(min_gain_db=-6.0, max_gain_db=6.0, p=0.5),
-                am.ApplyImpulseResponse(self._rooms.name, leave_length_unchanged=True, p=0.4),
-                am.AddColorNoise(min_snr_db=8.0, max_snr_db=40.0, p=0.6),
-                am.Gain(min_gain_db=-8.0, max_gain_db=6.0, p=0.9),
+                am.Resample(
+                    min_sample_rate=round(0.85 * rate_hz),
+                    max_sample_rate=round(1.175 * rate_hz),
+                    p=1.0,
+                ),
+                am.PitchShift(min_semitones=-3.0, max_semitones=3.0, p=0.4),
+                am.SevenBandParametricEQ(min_gain_db=-6.0, max_gain_db=6.0, p=0.4),
+                am.Clip(a_min=-1.0, a_max=1.0, p=1.0),
+            ]
+        )
+        self._room = am.Compose(
+            [
+                am.SevenBandParametricEQ(min_gain_db=-6.0, max_gain_db=6.0, p=0.3),
+                am.ApplyImpulseResponse(self._rooms.name, leave_length_unchanged=True, p=0.5),
+                am.AddColorNoise(min_snr_db=5.0, max_snr_db=35.0, p=0.7),
+                am.Gain(min_gain_db=-10.0, max_gain_db=6.0, p=0.9),
                 am.Clip(a_min=-1.0, a_max=1.0, p=1.0),
             ]
         )
 
     def __call__(self, samples: NDArray[np.float32], draw: int) -> NDArray[np.float32]:
-        """A changed copy of ``samples`` ``(n,) float32``; the length may change too."""
+        """Another voice in another room; the length may change."""
+        return self.room(self.voice(samples, draw), draw)
+
+    def voice(self, samples: NDArray[np.float32], draw: int) -> NDArray[np.float32]:
+        """``samples`` ``(n,) float32`` at another speed, pitch and timbre, still clean.
+
+        A speech encoder that listens to the result says what a student should hear in it.
+        """
+        return self._apply(self._voice, samples, draw)
+
+    def room(self, samples: NDArray[np.float32], draw: int) -> NDArray[np.float32]:
+        """The same ``(n,) float32`` samples through another microphone, room, noise and gain."""
+        return self._apply(self._room, samples, draw)
+
+    def _apply(self, chain: Any, samples: NDArray[np.float32], draw: int) -> NDArray[np.float32]:
         # audiomentations draws from the two global generators; leave them as they were.
         python_state, numpy_state = random.getstate(), np.random.get_state()
         try:
@@ -69,12 +92,16 @@ class Augmenter:
             np.random.seed(seed)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                changed: Any = self._speed(samples, self.rate_hz)
-                changed = self._others(changed, self.rate_hz)
+                changed = chain(samples, self.rate_hz)
         finally:
             random.setstate(python_state)
             np.random.set_state(numpy_state)
         return np.asarray(changed, np.float32)
+
+
+def first_draw(content: bytes, seed: int) -> int:
+    """Draw of the first copy of the audio file with this ``content``; the next count on."""
+    return int(hashlib.sha256(content + repr(seed).encode()).hexdigest()[:7], 16)
 
 
 def room_response(rate_hz: int, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from edge_ser.audio import load_mono
 from edge_ser.corpora import Clip
 from edge_ser.files import replace_file
 from edge_ser.frontend import LogMel, LogMelSpec
-from edge_ser.training.augment import Augmenter
+from edge_ser.training.augment import Augmenter, first_draw
 from edge_ser.training.progress import track
 
 __all__ = ["FeatureBank"]
@@ -26,16 +26,21 @@ _CLIPS_PER_JOB = 24
 
 @dataclass(frozen=True)
 class FeatureBank:
-    """Log-mel features by clip and copy.
+    """Log-mel features by clip, voice and room.
 
     Attributes:
         spec: the front end that made them.
-        features: per clip a list of ``(n_mels, frames) float16`` arrays, the clean clip
-            first and then its augmented copies.
+        features: per clip and voice a list of ``(n_mels, frames) float16`` arrays, one per
+            room. Voice 0 is the clip's own, room 0 the one it was recorded in, so
+            ``features[clip][0][0]`` is the clean clip.
     """
 
     spec: LogMelSpec
-    features: dict[Clip, list[NDArray[np.float16]]]
+    features: dict[Clip, list[list[NDArray[np.float16]]]]
+
+    def clean(self, clip: Clip) -> NDArray[np.float16]:
+        """Features ``(n_mels, frames)`` of the unchanged clip."""
+        return self.features[clip][0][0]
 
     @classmethod
     def build(
@@ -43,7 +48,8 @@ class FeatureBank:
         clips: Sequence[Clip],
         spec: LogMelSpec,
         *,
-        copies: int,
+        voices: int,
+        rooms: int,
         seed: int,
         cache: Path,
         workers: int = 1,
@@ -51,19 +57,20 @@ class FeatureBank:
         """Read the clips and compute what the cache does not hold yet.
 
         Args:
-            copies: augmented copies beside each clean clip.
+            voices: other voices beside each clip's own.
+            rooms: other rooms for each voice.
             cache: folder of cached features; each clip is keyed by the hash of its audio
-                file, the front end, the number of copies and the seed.
+                file, the front end, the numbers of copies and the seed.
 
         Raises:
             InputError: a clip cannot be read.
         """
         cache.mkdir(parents=True, exist_ok=True)
         jobs = [
-            (clips[start : start + _CLIPS_PER_JOB], spec, copies, seed, cache)
+            (clips[start : start + _CLIPS_PER_JOB], spec, voices, rooms, seed, cache)
             for start in range(0, len(clips), _CLIPS_PER_JOB)
         ]
-        features: dict[Clip, list[NDArray[np.float16]]] = {}
+        features: dict[Clip, list[list[NDArray[np.float16]]]] = {}
         if workers == 1:
             for job in track(jobs, "features"):
                 features.update(_features(*job))
@@ -75,40 +82,52 @@ class FeatureBank:
 
 
 def _features_of(
-    job: tuple[Sequence[Clip], LogMelSpec, int, int, Path],
-) -> dict[Clip, list[NDArray[np.float16]]]:
+    job: tuple[Sequence[Clip], LogMelSpec, int, int, int, Path],
+) -> dict[Clip, list[list[NDArray[np.float16]]]]:
     return _features(*job)
 
 
 def _features(
-    clips: Sequence[Clip], spec: LogMelSpec, copies: int, seed: int, cache: Path
-) -> dict[Clip, list[NDArray[np.float16]]]:
+    clips: Sequence[Clip], spec: LogMelSpec, voices: int, rooms: int, seed: int, cache: Path
+) -> dict[Clip, list[list[NDArray[np.float16]]]]:
     front_end = LogMel(spec)
     augmenter: Augmenter | None = None
-    result: dict[Clip, list[NDArray[np.float16]]] = {}
+    result: dict[Clip, list[list[NDArray[np.float16]]]] = {}
     for clip in clips:
-        key = _key(clip, spec, copies, seed)
-        path = cache / f"{key}.npz"
+        content = clip.path.read_bytes()
+        path = cache / f"{_key(content, spec, voices, rooms, seed)}.npz"
         if path.exists():
             with np.load(path) as stored:
-                result[clip] = [stored[f"arr_{i}"] for i in range(copies + 1)]
-            continue
-        samples = load_mono(clip.path, spec.rate_hz)
-        arrays = [front_end.clip(samples).astype(np.float16)]
-        if copies and augmenter is None:
-            augmenter = Augmenter(spec.rate_hz, seed)
-        for copy in range(copies):
-            assert augmenter is not None
-            changed = augmenter(samples, draw=int(key[:7], 16) + copy)
-            arrays.append(front_end.clip(changed).astype(np.float16))
-        with replace_file(path) as file:
-            np.savez(file, *arrays)
-        result[clip] = arrays
+                flat = [stored[f"arr_{i}"] for i in range((voices + 1) * (rooms + 1))]
+        else:
+            samples = load_mono(clip.path, spec.rate_hz)
+            if voices + rooms and augmenter is None:
+                augmenter = Augmenter(spec.rate_hz, seed)
+            copies = _copies(samples, augmenter, voices, rooms, first_draw(content, seed))
+            flat = [front_end.clip(copy).astype(np.float16) for copy in copies]
+            with replace_file(path) as file:
+                np.savez(file, *flat)
+        per_voice = rooms + 1
+        result[clip] = [flat[i : i + per_voice] for i in range(0, len(flat), per_voice)]
     return result
 
 
-def _key(clip: Clip, spec: LogMelSpec, copies: int, seed: int) -> str:
-    recipe = json.dumps({"spec": spec.to_dict(), "copies": copies, "seed": seed}, sort_keys=True)
-    digest = hashlib.sha256(recipe.encode())
-    digest.update(clip.path.read_bytes())
-    return digest.hexdigest()[:32]
+def _copies(
+    samples: NDArray[np.float32], augmenter: Augmenter | None, voices: int, rooms: int, draw: int
+) -> Iterator[NDArray[np.float32]]:
+    for voice in range(voices + 1):
+        spoken = samples
+        if voice:
+            assert augmenter is not None
+            spoken = augmenter.voice(samples, draw + voice - 1)
+        yield spoken
+        for room in range(rooms):
+            assert augmenter is not None
+            yield augmenter.room(spoken, draw + voice * rooms + room)
+
+
+def _key(content: bytes, spec: LogMelSpec, voices: int, rooms: int, seed: int) -> str:
+    recipe = json.dumps(
+        {"spec": spec.to_dict(), "voices": voices, "rooms": rooms, "seed": seed}, sort_keys=True
+    )
+    return hashlib.sha256(recipe.encode() + content).hexdigest()[:32]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from edge_ser.training.bank import FeatureBank
 __all__ = ["Batch", "ClipBatches", "padded_clips", "speech_span"]
 
 _MARGIN_FRAMES = 24  # silence that stays around the speech of a training clip
+_UNLABELLED_SHARE = 0.6  # how often a clip without a label is drawn, against one with
 
 
 @dataclass(frozen=True)
@@ -24,31 +26,32 @@ class Batch:
 
     Attributes:
         mel: ``(batch, n_mels, frames) float32``.
-        target: ``(batch, labels) float32`` label distribution.
+        target: ``(batch, labels) float32`` label distribution, all zero for a clip without
+            one of the labels.
         since: ``(batch, steps) int64`` steps since speech began, negative before.
-        origin: ``(batch,) float32`` frame of the clip that stands at frame 0 of the row, in
-            frames of the clean clip; negative where the clip begins later.
-        stretch: ``(batch,) float32`` frames of the clean clip per frame of the row.
+        origin: ``(batch,) int64`` frame of the clip that stands at frame 0 of the row;
+            negative where the clip begins later.
         clips: the clips, in order.
+        voices: which voice of each clip is heard, see ``FeatureBank``.
     """
 
     mel: Tensor
     target: Tensor
     since: Tensor
     origin: Tensor
-    stretch: Tensor
     clips: tuple[Clip, ...]
+    voices: tuple[int, ...]
 
 
 class ClipBatches:
-    """Draws random copies, crops and masks of training clips, balanced over the labels.
+    """Draws random voices, rooms, crops and masks of training clips, balanced over the labels.
 
     Long silence around the speech is cut. A clip longer than ``frames`` is cropped at random;
     a shorter one is placed at random in digital silence, as live speech lies in a stream.
 
     Args:
         n_masks: masked bands of mel and of time each (SpecAugment, Park et al. 2019).
-        clean_share: how often the unchanged clip is drawn instead of an augmented copy.
+        clean_share: how often a voice is heard without another room.
     """
 
     def __init__(
@@ -60,19 +63,20 @@ class ClipBatches:
         frames: int,
         step_frames: int,
         batch_size: int,
-        n_masks: int = 2,
+        n_masks: int = 1,
         clean_share: float = 0.4,
     ) -> None:
         self.bank, self.clips, self.labels = bank, tuple(clips), labels
         self.frames, self.step_frames = frames, step_frames
         self.batch_size, self.n_masks, self.clean_share = batch_size, n_masks, clean_share
-        counts: dict[tuple[str, str], int] = {}
-        for clip in clips:
-            counts[clip.corpus, clip.label] = counts.get((clip.corpus, clip.label), 0) + 1
+        kinds = [(clip.corpus, clip.label if clip.label in labels else "") for clip in clips]
+        counts = Counter(kinds)
         self._spans = {
-            clip: [speech_span(feature) for feature in bank.features[clip]] for clip in clips
+            clip: [speech_span(rooms[0]) for rooms in bank.features[clip]] for clip in clips
         }
-        weights = np.array([counts[clip.corpus, clip.label] ** -0.5 for clip in clips])
+        weights = np.array(
+            [counts[kind] ** -0.5 * (1.0 if kind[1] else _UNLABELLED_SHARE) for kind in kinds]
+        )
         self._weights: NDArray[np.float64] = weights / weights.sum()
 
     def __len__(self) -> int:
@@ -102,29 +106,32 @@ class ClipBatches:
         n_steps = self.frames // self.step_frames
         mel = np.full((len(clips), self.bank.spec.n_mels, self.frames), silence, np.float32)
         begin = np.zeros((len(clips), 1), np.int64)
-        origin, stretch = np.zeros(len(clips), np.float32), np.ones(len(clips), np.float32)
+        origin = np.zeros(len(clips), np.int64)
+        voices = []
         target = np.zeros((len(clips), len(self.labels)), np.float32)
         for row, clip in enumerate(clips):
-            copies = self.bank.features[clip]
-            clean = len(copies) == 1 or rng.random() < self.clean_share
-            copy = 0 if clean else int(rng.integers(1, len(copies)))
-            onset, end = self._spans[clip][copy]
+            voice = int(rng.integers(len(self.bank.features[clip])))
+            rooms = self.bank.features[clip][voice]
+            clean = len(rooms) == 1 or rng.random() < self.clean_share
+            room = 0 if clean else int(rng.integers(1, len(rooms)))
+            onset, end = self._spans[clip][voice]
             left = max(0, onset - _MARGIN_FRAMES)
-            feature = copies[copy][:, left : end + _MARGIN_FRAMES]
+            feature = rooms[room][:, left : end + _MARGIN_FRAMES]
             first, length, cut = self._place(feature, mel[row], rng)
-            stretch[row] = copies[0].shape[1] / copies[copy].shape[1]
-            origin[row] = (left + cut - first) * stretch[row]
+            voices.append(voice)
+            origin[row] = left + cut - first
             begin[row] = max(first, first + onset - left - cut) // self.step_frames
             self._mask(mel[row, :, first : first + length], rng)
-            target[row, self.labels.index(clip.label)] = 1.0
+            if clip.label in self.labels:
+                target[row, self.labels.index(clip.label)] = 1.0
         since = torch.from_numpy(np.arange(n_steps) - begin)
         return Batch(
             torch.from_numpy(mel),
             torch.from_numpy(target),
             since,
             torch.from_numpy(origin),
-            torch.from_numpy(stretch),
             tuple(clips),
+            tuple(voices),
         )
 
     def _place(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,13 +21,13 @@ __all__ = ["DistillLoss", "Distiller", "TeacherView"]
 
 @dataclass(frozen=True)
 class TeacherView:
-    """What the teacher makes of one clip.
+    """What the teacher makes of one voice of a clip.
 
     Attributes:
         logits: ``(labels,)`` its verdict, from a teacher that did not train on this speaker,
-            or None for an unlabelled clip.
+            or None for a clip without a label.
         states: ``(n, width) float32`` speech encoder states, standardised.
-        summary: ``(size,) float32`` utterance-level description, standardised.
+        summary: ``(width,) float32`` their mean over the speech, standardised.
     """
 
     logits: NDArray[np.float32] | None
@@ -35,22 +35,28 @@ class TeacherView:
     summary: NDArray[np.float32]
 
 
+STATE_DEPTHS = (0.15, 0.25, 0.6)
+"""Weights of the states as the intermediate and high depth of the semantic branch and the
+fusion guess them."""
+
+
 class Distiller(nn.Module):
     """A student with throw-away heads that guess what the teacher sees.
 
     Args:
-        width: of the teacher's states, 0 for no such heads.
-        size: of the teacher's summary, 0 for no such head.
+        width: of the teacher's states and their summary.
+        states: have heads that guess the states.
+        summary: have a head that guesses the summary.
     """
 
-    def __init__(self, student: Student, width: int, size: int) -> None:
+    def __init__(self, student: Student, width: int, *, states: bool, summary: bool) -> None:
         super().__init__()
         c = student.config
         self.student = student
         self.state_heads = nn.ModuleList(
-            nn.Conv1d(c.trunk, width, 1) for _ in range(3 if width else 0)
+            nn.Conv1d(channels, width, 1) for channels in (c.trunk, c.trunk, c.fused) if states
         )
-        self.summary_head = nn.Conv1d(2 * c.fused, size, 1) if size else None
+        self.summary_head = nn.Conv1d(c.fused, width, 1) if summary else None
 
     def forward(
         self, mel: Tensor, context: int | None = None
@@ -59,61 +65,65 @@ class Distiller(nn.Module):
 
         Returns:
             The output, states ``(batch, width, tokens)`` per depth, and the summary ``(batch,
-            size, steps)``.
+            width, steps)``.
         """
         output = self.student(mel, context)
-        states = [
-            head(depth) for head, depth in zip(self.state_heads, output.semantic, strict=False)
-        ]
-        summary = None if self.summary_head is None else self.summary_head(output.statistics)
+        depths = (*output.semantic[1:], output.fused)
+        states = [head(depth) for head, depth in zip(self.state_heads, depths, strict=False)]
+        summary = None if self.summary_head is None else self.summary_head(output.pooled)
         return output, states, summary
 
 
 @dataclass(frozen=True)
 class DistillLoss:
-    """Labels, softened verdicts, encoder states and utterance summaries of the teacher.
+    """Encoder states, labels, softened verdicts and utterance summaries of the teacher.
 
     Attributes:
-        label: how the labels are learnt; ``mixup`` must be off.
-        verdict: weight of the softened verdicts (Hinton et al. 2015).
-        temperature: that softens them.
-        states: weight of the encoder states, absolute plus cosine distance (DistilHuBERT,
-            Chang et al. 2022).
+        label_loss: how the labels are learnt; ``mixup`` must be off.
+        views: of each clip, one per voice.
+        label: weight of the labels.
+        states: weight of the encoder states, mean square distance of standardised values.
         delay_frames: how much earlier than the student's token the state lies, so that it
             shows no future.
-        summary: weight of the utterance summary.
+        verdict: weight of the softened verdicts (Hinton et al. 2015).
+        temperature: that softens them.
+        summary: weight of the summary.
         relation: weight of matching the similarities between the clips of a batch (Park et
             al., Relational Knowledge Distillation, 2019).
+        states_per_frame: encoder states per log-mel frame.
     """
 
-    label: StudentLoss
-    views: Mapping[Clip, TeacherView]
-    verdict: float = 1.0
-    temperature: float = 2.0
-    states: float = 0.5
+    label_loss: StudentLoss
+    views: Mapping[Clip, Sequence[TeacherView]]
+    label: float = 0.3
+    states: float = 1.0
     delay_frames: float = 8.0
-    summary: float = 0.5
-    relation: float = 0.2
+    verdict: float = 0.0
+    temperature: float = 2.0
+    summary: float = 0.0
+    relation: float = 0.0
     states_per_frame: float = 160.0 / 384.0
 
     def __call__(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Tensor:
         """Scalar loss of ``batch``."""
-        output, states, summary = model(batch.mel, int(rng.choice(self.label.contexts)))
-        views = [self.views[clip] for clip in batch.clips]
-        weight = (batch.since / self.label.ramp_steps).clamp(0.0, 1.0)
-        loss = self.label.of_logits(output.logits, batch.target, batch.since)
-        if self.verdict:
-            loss = loss + self.verdict * self._verdict(output.logits, views, weight)
+        output, states, summary = model(batch.mel, int(rng.choice(self.label_loss.contexts)))
+        views = [
+            self.views[clip][voice] for clip, voice in zip(batch.clips, batch.voices, strict=True)
+        ]
+        weight = (batch.since / self.label_loss.ramp_steps).clamp(0.0, 1.0)
+        loss = self.label * self.label_loss.of_logits(output.logits, batch.target, batch.since)
         if self.states and states:
             loss = loss + self.states * self._states(states, views, batch)
-        target = torch.from_numpy(np.stack([view.summary for view in views]))
+        if self.verdict:
+            loss = loss + self.verdict * self._verdict(output.logits, views, weight)
+        target = torch.from_numpy(np.stack([view.summary for view in views])).to(batch.mel.device)
         if self.summary and summary is not None:
             error = F.smooth_l1_loss(
                 summary, target[:, :, None].expand_as(summary), reduction="none"
             ).mean(1)
             loss = loss + self.summary * (error * weight).sum() / weight.sum()
         if self.relation:
-            loss = loss + self.relation * _relation(output.statistics[:, :, -1], target)
+            loss = loss + self.relation * _relation(output.pooled[:, :, -1], target)
         return loss
 
     def _verdict(self, logits: Tensor, views: list[TeacherView], weight: Tensor) -> Tensor:
@@ -121,7 +131,7 @@ class DistillLoss:
         if not known:
             return logits.sum() * 0.0
         rows = list(known)
-        target = torch.from_numpy(np.stack(list(known.values())))
+        target = torch.from_numpy(np.stack(list(known.values()))).to(logits.device)
         soft = F.softmax(target / self.temperature, dim=-1)[:, None]
         guess = F.log_softmax(logits[rows] / self.temperature, dim=-1)
         divergence = (soft * (soft.clamp(min=1e-8).log() - guess)).sum(-1)
@@ -134,18 +144,17 @@ class DistillLoss:
         targets = np.zeros((len(views), views[0].states.shape[1], n_tokens), np.float32)
         known = np.zeros((len(views), n_tokens), bool)
         for row, view in enumerate(views):
-            source = float(batch.origin[row]) + frames * float(batch.stretch[row])
-            index = np.round(source * self.states_per_frame).astype(int)
-            inside = (index >= 0) & (index < len(view.states))
+            index = ((int(batch.origin[row]) + frames) * self.states_per_frame).astype(int)
+            inside = (frames + int(batch.origin[row]) >= 0) & (index < len(view.states))
             targets[row][:, inside] = view.states[index[inside]].T
             known[row] = inside
-        target, mask = torch.from_numpy(targets), torch.from_numpy(known)
+        device = guesses[0].device
+        target, mask = torch.from_numpy(targets).to(device), torch.from_numpy(known).to(device)
         loss = guesses[0].sum() * 0.0
-        for guess in guesses:
-            absolute = (guess - target).abs().mean(1)
-            angle = 1.0 - F.cosine_similarity(guess, target, dim=1)
-            loss = loss + ((absolute + angle) * mask).sum() / mask.sum().clamp(min=1)
-        return loss / len(guesses)
+        for share, guess in zip(STATE_DEPTHS, guesses, strict=True):
+            error = (guess - target).square().mean(1)
+            loss = loss + share * (error * mask).sum() / mask.sum().clamp(min=1)
+        return loss
 
 
 def _relation(own: Tensor, other: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,9 +16,7 @@ from edge_ser.audio import load_mono
 from edge_ser.corpora import Clip
 from edge_ser.errors import InputError
 from edge_ser.files import replace_file
-from edge_ser.frontend import LogMelSpec
-from edge_ser.training.augment import Augmenter
-from edge_ser.training.bank import _key as bank_key
+from edge_ser.training.augment import Augmenter, first_draw
 from edge_ser.training.progress import say, track
 
 __all__ = ["Copies", "Extractor", "extract"]
@@ -43,17 +41,22 @@ class Extractor(Protocol):
 class Copies:
     """Which augmented copies are made beside each clean clip.
 
-    The copies are those of ``FeatureBank.build`` with the same ``count``, ``seed`` and
-    ``spec``, so that features of different kinds belong to the same sound.
+    Features of different kinds with the same copies belong to the same sound.
+
+    Attributes:
+        count: copies beside the clean clip.
+        seed: of what is drawn.
+        rooms: other rooms and microphones too; without, copies are clean other voices, the
+            same as the voices of ``FeatureBank.build``.
     """
 
     count: int = 0
     seed: int = 0
-    spec: LogMelSpec = field(default_factory=LogMelSpec)
+    rooms: bool = True
 
-    def draws(self, clip: Clip) -> list[int]:
-        """The augmenter's draw for each copy of ``clip``."""
-        first = int(bank_key(clip, self.spec, self.count, self.seed)[:7], 16)
+    def draws(self, content: bytes) -> list[int]:
+        """The augmenter's draw for each copy of the audio file with this ``content``."""
+        first = first_draw(content, self.seed)
         return [first + index for index in range(self.count)]
 
 
@@ -119,17 +122,19 @@ def _versions(
 ) -> Iterator[NDArray[np.float32]]:
     yield samples
     if augmenter is not None:
-        for draw in copies.draws(clip):
-            yield augmenter(samples, draw)
+        change = augmenter if copies.rooms else augmenter.voice
+        for draw in copies.draws(clip.path.read_bytes()):
+            yield change(samples, draw)
 
 
 def _clip_key(clip: Clip, copies: Copies) -> str:
     try:
-        digest = hashlib.sha256(clip.path.read_bytes())
+        content = clip.path.read_bytes()
     except OSError as error:
         raise InputError(f"{clip.path}: cannot be read ({error.strerror})") from error
+    digest = hashlib.sha256(content)
     if copies.count:
-        digest.update(repr((copies.draws(clip), copies.seed)).encode())
+        digest.update(repr((copies.draws(content), copies.rooms)).encode())
     return digest.hexdigest()[:32]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,30 +15,32 @@ from torch import Tensor, nn
 from edge_ser.corpora import Clip
 from edge_ser.errors import MissingExtra
 from edge_ser.models.student import Student
-from edge_ser.training.batches import Batch
+from edge_ser.training.bank import FeatureBank
+from edge_ser.training.batches import Batch, speech_span
 from edge_ser.training.distill import Distiller, DistillLoss, TeacherView
+from edge_ser.training.extract import Copies
 from edge_ser.training.progress import say
 from edge_ser.training.semantic import EncoderStates, encoder_states
 from edge_ser.training.student import StudentLoss
 
 __all__ = ["DistillWeights", "LinearTeacher"]
 
-_STATE_SIZE = 64
-_SUMMARY_SIZE = 64
 _INNER_FOLDS = 6
-_CLIP = 4.0  # standardised values beyond this are outliers and not worth imitating
+_SPAN_S = 3.0  # the teacher forgets as the student's memory does
+_SILENCE = 0.02  # weight of states outside of the speech
 
 Loss = Callable[[nn.Module, Batch, np.random.Generator], Tensor]
 
 
 @dataclass(frozen=True)
 class DistillWeights:
-    """What each lesson weighs beside the labels, see ``DistillLoss``; 0 leaves it out."""
+    """What each lesson weighs, see ``DistillLoss``; 0 leaves it out."""
 
-    verdict: float = 0.5
-    states: float = 0.5
-    summary: float = 0.5
-    relation: float = 0.2
+    label: float = 0.3
+    states: float = 1.0
+    verdict: float = 0.0
+    summary: float = 0.0
+    relation: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,15 @@ class LinearTeacher:
     """Frozen encoder states of clips, and what is fitted on them inside each fold.
 
     Attributes:
-        states: one layer of the encoder, of every clip.
+        states: one layer of the encoder, of every voice of every clip.
+        spans: begin and end of the speech in each voice, in log-mel frames.
         labels: order of the verdicts.
         weights: of the lessons.
         seed: of the inner folds.
     """
 
     states: EncoderStates
+    spans: Mapping[Clip, Sequence[tuple[int, int]]]
     labels: tuple[str, ...]
     weights: DistillWeights = field(default_factory=DistillWeights)
     seed: int = 0
@@ -60,7 +64,7 @@ class LinearTeacher:
     @classmethod
     def listen(
         cls,
-        clips: Sequence[Clip],
+        bank: FeatureBank,
         encoder: str,
         layer: int,
         labels: tuple[str, ...],
@@ -68,21 +72,30 @@ class LinearTeacher:
         weights: DistillWeights,
         seed: int,
     ) -> LinearTeacher:
-        """Compute or read the encoder's states of ``clips``.
+        """Compute or read the encoder's states of all voices in ``bank``.
+
+        Args:
+            seed: the one that ``bank`` was built with.
 
         Raises:
             UsageError: a layer that the encoder does not have.
             InputError: an encoder or clip that cannot be read.
         """
-        states = encoder_states(clips, encoder, cache, layers=[layer])
-        return cls(states, labels, weights, seed)
+        clips = list(bank.features)
+        voices = Copies(len(bank.features[clips[0]]) - 1, seed, rooms=False)
+        states = encoder_states(clips, encoder, cache, layers=[layer], copies=voices)
+        spans = {
+            clip: [speech_span(rooms[0]) for rooms in heard]
+            for clip, heard in bank.features.items()
+        }
+        return cls(states, spans, labels, weights, seed)
 
     def facts(self) -> dict[str, Any]:
         """For the checkpoint's record."""
         return {
             "encoder": self.states.identity,
             "layers": list(self.states.layers),
-            "classifier": "linear discriminant analysis on mean and deviation, fitted per fold",
+            "classifier": "linear discriminant analysis on the mean state, fitted per fold",
             "weights": vars(self.weights),
         }
 
@@ -95,8 +108,12 @@ class LinearTeacher:
         clip comes from a classifier that has not heard its speaker.
         """
         views = self._views(clips)
-        sample = views[clips[0]]
-        distiller = Distiller(student, sample.states.shape[1], len(sample.summary))
+        distiller = Distiller(
+            student,
+            views[clips[0]][0].states.shape[1],
+            states=self.weights.states > 0,
+            summary=self.weights.summary > 0,
+        )
         loss = DistillLoss(
             label_loss,
             views,
@@ -105,42 +122,68 @@ class LinearTeacher:
         )
         return distiller, loss
 
-    def _views(self, clips: Sequence[Clip]) -> dict[Clip, TeacherView]:
-        try:
-            from sklearn.decomposition import PCA
-            from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-            from sklearn.pipeline import make_pipeline
-            from sklearn.preprocessing import StandardScaler
-        except ImportError:
-            raise MissingExtra("scikit-learn", "semantic", "distil a student") from None
-        states = [self.states.values[clip][0][0].astype(np.float32) for clip in clips]
-        pooled = np.stack([np.concatenate([s.mean(axis=0), s.std(axis=0)]) for s in states])
-        truth = np.array([self.labels.index(clip.label) for clip in clips])
-        inner = self._inner_folds(clips)
-        logits = np.zeros((len(clips), len(self.labels)), np.float32)
-        priors = np.full(len(self.labels), 1 / len(self.labels))
-        for index in range(_INNER_FOLDS):
-            held = inner == index
-            model = make_pipeline(
-                StandardScaler(),
-                LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=priors),
-            )
-            model.fit(pooled[~held], truth[~held])
-            logits[held] = np.log(np.maximum(model.predict_proba(pooled[held]), 1e-6))
-        accuracy = float(np.mean(logits.argmax(axis=1) == truth))
-        say(f"teacher: {accuracy:.1%} of its training clips right, speakers unheard")
-        components = min(_SUMMARY_SIZE, len(clips) - 1)
-        summary = _whitened(make_pipeline(StandardScaler(), PCA(components, whiten=True)), pooled)
-        whiten = PCA(_STATE_SIZE, whiten=True, random_state=self.seed)
-        whiten.fit(np.concatenate([s[::2] for s in states]))
-        return {
-            clip: TeacherView(
-                logits[row],
-                np.clip(whiten.transform(states[row]), -_CLIP, _CLIP).astype(np.float32),
-                summary[row],
-            )
-            for row, clip in enumerate(clips)
+    def _views(self, clips: Sequence[Clip]) -> dict[Clip, list[TeacherView]]:
+        """Views of each voice of ``clips``, standardised over all of them."""
+        mean, deviation = _moments(array[0] for clip in clips for array in self.states.values[clip])
+        states = {
+            clip: [
+                ((array[0].astype(np.float32) - mean) / deviation).astype(np.float32)
+                for array in self.states.values[clip]
+            ]
+            for clip in clips
         }
+        pooled = {
+            clip: np.stack(
+                [
+                    self._pooled(heard, span)
+                    for heard, span in zip(states[clip], self.spans[clip], strict=True)
+                ]
+            )
+            for clip in clips
+        }
+        logits = self._verdicts(clips, pooled)
+        everything = np.concatenate(list(pooled.values()))
+        centre, spread = everything.mean(axis=0), everything.std(axis=0) + 1e-6
+        return {
+            clip: [
+                TeacherView(
+                    None if clip not in logits else logits[clip][voice],
+                    states[clip][voice],
+                    (pooled[clip][voice] - centre) / spread,
+                )
+                for voice in range(len(states[clip]))
+            ]
+            for clip in clips
+        }
+
+    def _pooled(self, states: NDArray[np.float32], span: tuple[int, int]) -> NDArray[np.float32]:
+        """Mean state of the speech ``(width,)``, weighted towards its end."""
+        per_frame = self.states.frame_rate_hz / 100.0
+        age_s = np.arange(len(states))[::-1] / self.states.frame_rate_hz
+        weight = np.full(len(states), _SILENCE)
+        weight[int(span[0] * per_frame) : int(np.ceil(span[1] * per_frame))] = 1.0
+        weight = (weight * np.exp(-age_s / _SPAN_S)).astype(np.float32)
+        pooled: NDArray[np.float32] = weight @ states / weight.sum()
+        return pooled
+
+    def _verdicts(
+        self, clips: Sequence[Clip], pooled: dict[Clip, NDArray[np.float32]]
+    ) -> dict[Clip, NDArray[np.float32]]:
+        """Logits ``(voices, labels)`` of each labelled clip, from other speakers' clips."""
+        labelled = [clip for clip in clips if clip.label in self.labels]
+        truth = np.array([self.labels.index(clip.label) for clip in labelled])
+        clean = np.stack([pooled[clip][0] for clip in labelled])
+        inner = self._inner_folds(labelled)
+        logits: dict[Clip, NDArray[np.float32]] = {}
+        for index in range(_INNER_FOLDS):
+            model = linear_classifier(len(self.labels))
+            model.fit(clean[inner != index], truth[inner != index])
+            for row in np.flatnonzero(inner == index):
+                shares = model.predict_proba(pooled[labelled[row]])
+                logits[labelled[row]] = np.log(np.maximum(shares, 1e-6)).astype(np.float32)
+        right = np.mean([logits[c][0].argmax() == t for c, t in zip(labelled, truth, strict=True)])
+        say(f"teacher: {right:.1%} of its training clips right, speakers unheard")
+        return logits
 
     def _inner_folds(self, clips: Sequence[Clip]) -> NDArray[np.int64]:
         speakers = sorted({clip.speaker for clip in clips})
@@ -149,7 +192,34 @@ class LinearTeacher:
         return np.array([fold_of[clip.speaker] for clip in clips])
 
 
-def _whitened(pipeline: Any, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    white = pipeline.fit_transform(values)
-    clipped: NDArray[np.float32] = np.clip(white, -_CLIP, _CLIP).astype(np.float32)
-    return clipped
+def linear_classifier(n_labels: int) -> Any:
+    """Standardisation and linear discriminant analysis with shrinkage (Ledoit and Wolf 2004).
+
+    Every label is taken as equally likely.
+
+    Raises:
+        MissingExtra: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+    except ImportError:
+        raise MissingExtra("scikit-learn", "semantic", "distil a student") from None
+    priors = np.full(n_labels, 1 / n_labels)
+    return make_pipeline(
+        StandardScaler(),
+        LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=priors),
+    )
+
+
+def _moments(arrays: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and deviation ``(width,)`` over all rows of ``arrays``."""
+    total, squares, count = np.float64(0), np.float64(0), 0
+    for array in arrays:
+        values = array.astype(np.float64)
+        total, squares = total + values.sum(axis=0), squares + (values**2).sum(axis=0)
+        count += len(values)
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0)) + 1e-4
+    return np.float32(mean), np.float32(deviation)

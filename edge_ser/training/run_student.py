@@ -58,8 +58,10 @@ class StudentRecipe:
 
     Attributes:
         frames: length of a training crop, 10 ms each.
-        copies: augmented copies of every training clip.
-        validation_share: of the training speakers, for the choice of the epoch.
+        voices: other voices of every training clip.
+        rooms: other rooms for each voice.
+        validation_share: of the training speakers, for the choice of the epoch; 0 trains on
+            all of them and keeps the weight average of the last epoch.
     """
 
     config: StudentConfig = field(default_factory=StudentConfig)
@@ -67,10 +69,11 @@ class StudentRecipe:
     fit: FitSettings = field(default_factory=FitSettings)
     loss: StudentLoss = field(default_factory=StudentLoss)
     frames: int = 256
-    batch_size: int = 16
-    n_masks: int = 2
-    clean_share: float = 0.25
-    copies: int = 10
+    batch_size: int = 32
+    n_masks: int = 1
+    clean_share: float = 0.4
+    voices: int = 3
+    rooms: int = 2
     validation_share: float = 0.12
 
     def to_dict(self) -> dict[str, Any]:
@@ -108,11 +111,16 @@ def train_fold(
     """Train on a fold and predict its test clips; the checkpoint goes to ``out``.
 
     Args:
-        extra: clips of corpora that are never tested on.
+        extra: clips that are never tested on; those of the fold's test and validation
+            speakers are left out.
         teacher: to learn from beside the labels.
     """
-    train, held = validation_split(fold.train, recipe.validation_share, recipe.fit.seed)
+    train, held = tuple(fold.train), tuple[Clip, ...]()
+    if recipe.validation_share:
+        train, held = validation_split(fold.train, recipe.validation_share, recipe.fit.seed)
     labels, step_frames = recipe.config.labels, recipe.config.step_frames
+    apart = {clip.speaker for clip in (*fold.test, *held)}
+    extra = [clip for clip in extra if clip.speaker not in apart]
 
     def validate(model: torch.nn.Module) -> float:
         student = getattr(model, "student", model)

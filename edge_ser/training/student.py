@@ -51,19 +51,23 @@ class StudentLoss:
         return self.of_logits(logits, target, batch.since)
 
     def of_logits(self, logits: Tensor, target: Tensor, since: Tensor) -> Tensor:
-        """Loss of ``(batch, steps, labels)`` logits against ``(batch, labels)`` targets."""
-        target = target * (1 - self.smoothing) + self.smoothing / target.shape[1]
+        """Loss of ``(batch, steps, labels)`` logits against ``(batch, labels)`` targets.
+
+        Rows whose target is all zero have no label and do not count.
+        """
+        labelled = target.sum(1, keepdim=True)
+        target = target * (1 - self.smoothing) + labelled * self.smoothing / target.shape[1]
         losses = -(target[:, None] * F.log_softmax(logits, dim=-1)).sum(-1)
-        weight = (since / self.ramp_steps).clamp(0.0, 1.0)
-        return (losses * weight).sum() / weight.sum()
+        weight = (since / self.ramp_steps).clamp(0.0, 1.0) * labelled
+        return (losses * weight).sum() / weight.sum().clamp(min=1.0)
 
 
 def mel_statistics(bank: FeatureBank, clips: Sequence[Clip]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation per mel band ``(n_mels,)`` over all copies of ``clips``."""
+    """Mean and deviation per mel band ``(n_mels,)`` over all voices and rooms of ``clips``."""
     total: NDArray[np.float64] = np.zeros(bank.spec.n_mels)
     squares, count = total.copy(), 0
     for clip in clips:
-        for feature in bank.features[clip]:
+        for feature in (room for rooms in bank.features[clip] for room in rooms):
             values = feature.astype(np.float64)
             total += values.sum(axis=1)
             squares += (values**2).sum(axis=1)
@@ -80,7 +84,7 @@ def final_logits(
     """Logits after the last step of each clean clip, ``(clips, labels) float32``."""
     parts = []
     for start in range(0, len(clips), _CLIPS_AT_ONCE):
-        features = [bank.features[clip][0] for clip in clips[start : start + _CLIPS_AT_ONCE]]
+        features = [bank.clean(clip) for clip in clips[start : start + _CLIPS_AT_ONCE]]
         mel, last = padded_clips(features, bank.spec.silence, step_frames)
         logits = model(mel).logits
         parts.append(logits[torch.arange(len(last)), torch.from_numpy(last)].numpy())

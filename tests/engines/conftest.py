@@ -13,7 +13,7 @@ from edge_ser.pack import Pack, open_pack
 
 from .engine_files import plan_of, sidecar_of
 
-SMALL = {"stem": 32, "trunk": 48, "heads": 2, "context": 16, "fused": 32, "hidden": 32}
+SMALL = {"stem": 32, "trunk": 48, "heads": 2, "context": 16, "fused": 32}
 
 
 @pytest.fixture(scope="session")

@@ -26,9 +26,7 @@ def pack_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(7)
     spec = LogMelSpec()
-    student = Student(
-        StudentConfig(stem=8, trunk=16, heads=2, fused=16, hidden=16), spec.silence
-    ).eval()
+    student = Student(StudentConfig(stem=8, trunk=16, heads=2, fused=16), spec.silence).eval()
     with torch.no_grad():
         student.classifier.weight.mul_(6.0)  # random weights alone say the same of everything
     model = build_step(fold_student(student), FloatForm())

@@ -10,7 +10,7 @@ from making.speech import speech
 
 __all__ = ["TINY", "mel_of", "random_student"]
 
-TINY = StudentConfig(stem=12, trunk=16, heads=2, context=8, fused=20, hidden=12, dropout=0.1)
+TINY = StudentConfig(stem=12, trunk=16, heads=2, context=8, fused=20, dropout=0.1)
 
 
 def mel_of(seconds: float, seed: int = 0, spec: LogMelSpec | None = None) -> torch.Tensor:
@@ -36,6 +36,7 @@ def random_student(config: StudentConfig = TINY, seed: int = 0) -> Student:
                 module.bias.uniform_(-0.5, 0.5)
                 module.momentum = None  # a plain mean over all batches
         student.depth_logits.normal_()
+        student.memory.rest.uniform_(0.0, 1.0)
         # Untrained scores are so flat that a wrong mask would go unnoticed.
         for attention in (student.middle_attention, student.high_attention):
             attention.query.weight.mul_(3.0)

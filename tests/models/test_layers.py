@@ -121,15 +121,15 @@ def test_attention_sees_its_context_and_its_step_and_no_more() -> None:
 
 def naive_memory(layer: GatedMemory, x: torch.Tensor) -> torch.Tensor:
     gate = torch.sigmoid(layer.gate(x))
-    channels, memory, columns = x.shape[1], None, []
+    memory, columns = None, []
     for start in range(0, x.shape[2], layer.step_tokens):
         part = slice(start, start + layer.step_tokens)
         g = gate[..., part]
-        new = torch.cat([x[..., part] * g, x[..., part] ** 2 * g, g], dim=1).sum(-1)
+        new = torch.cat([x[..., part] * g, g], dim=1).sum(-1)
         keep = torch.exp(-g.sum(-1) / layer.span_tokens)
         memory = new if memory is None else memory * keep + new
         columns.append(memory)
-    return layer.statistics(torch.stack(columns, dim=-1), channels)
+    return layer.mean(torch.stack(columns, dim=-1))
 
 
 def test_memory_over_a_clip_is_memory_step_by_step() -> None:

@@ -20,7 +20,7 @@ def test_shapes() -> None:
     out = student(torch.cat([mel_of(1.6), mel_of(1.6, 5)]))
     assert out.logits.shape == (2, 20, 6)
     assert [part.shape for part in out.semantic] == [(2, TINY.trunk, 40)] * 3
-    assert out.statistics.shape == (2, 2 * TINY.fused, 20)
+    assert out.pooled.shape == (2, TINY.fused, 20)
     assert torch.isfinite(out.logits).all()
 
 

@@ -14,6 +14,7 @@ from edge_ser.corpora import Clip
 from edge_ser.frontend import LogMel, LogMelSpec
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import ClipBatches, padded_clips, speech_span
+from edge_ser.training.student import StudentLoss
 
 SPEC = LogMelSpec()
 LABELS = ("anger", "fear", "neutral")
@@ -25,7 +26,7 @@ def bank() -> FeatureBank:
     for index in range(9):
         clip = Clip(Path(f"{index}.wav"), "emodb", f"emodb:{index % 3}", LABELS[index % 3], "t")
         samples = np.concatenate([np.zeros(4000, np.float32), speech(1.0 + 0.4 * index, index)])
-        features[clip] = [LogMel(SPEC).clip(samples).astype(np.float16)]
+        features[clip] = [[LogMel(SPEC).clip(samples).astype(np.float16)]]
     return FeatureBank(SPEC, features)
 
 
@@ -47,6 +48,23 @@ def test_every_batch_has_the_shape_it_says(bank: FeatureBank) -> None:
         assert torch.equal(batch.since.diff(dim=1), torch.ones(3, 31, dtype=torch.int64))
 
 
+def test_a_clip_of_another_class_is_heard_but_teaches_no_label(bank: FeatureBank) -> None:
+    few = LABELS[:2]
+    drawn = ClipBatches(
+        bank, list(bank.features), few, frames=256, step_frames=8, batch_size=9
+    ).epoch(np.random.default_rng(0))
+    batch = next(drawn)
+    labelled = torch.tensor([clip.label in few for clip in batch.clips])
+    assert labelled.any()
+    assert not labelled.all()
+    assert torch.equal(batch.target.sum(1), labelled.float())
+    logits = torch.randn(9, 32, 2)
+    loss = StudentLoss(smoothing=0.1)
+    whole = loss.of_logits(logits, batch.target, batch.since)
+    only = loss.of_logits(logits[labelled], batch.target[labelled], batch.since[labelled])
+    assert whole.item() == pytest.approx(only.item(), rel=1e-5)
+
+
 def test_the_same_seed_draws_the_same(bank: FeatureBank) -> None:
     first = list(batches(bank).epoch(np.random.default_rng(4)))
     second = list(batches(bank).epoch(np.random.default_rng(4)))
@@ -56,9 +74,9 @@ def test_the_same_seed_draws_the_same(bank: FeatureBank) -> None:
 
 
 def test_drawing_does_not_change_the_features(bank: FeatureBank) -> None:
-    before = {clip: arrays[0].copy() for clip, arrays in bank.features.items()}
+    before = {clip: bank.clean(clip).copy() for clip in bank.features}
     list(batches(bank).epoch(np.random.default_rng(0)))
-    assert all(np.array_equal(bank.features[clip][0], array) for clip, array in before.items())
+    assert all(np.array_equal(bank.clean(clip), array) for clip, array in before.items())
 
 
 def test_speech_is_found_in_silence() -> None:
@@ -72,7 +90,7 @@ def test_speech_is_found_in_silence() -> None:
 
 
 def test_padding_tells_where_each_clip_ends(bank: FeatureBank) -> None:
-    features = [arrays[0] for arrays in bank.features.values()]
+    features = [bank.clean(clip) for clip in bank.features]
     mel, last = padded_clips(features, SPEC.silence, 8)
     for row, index, feature in zip(mel.numpy(), last, features, strict=True):
         assert index == feature.shape[1] // 8 - 1

@@ -8,6 +8,7 @@ import pytest
 
 from edge_ser.corpora import Clip
 from edge_ser.errors import InputError, UsageError
+from edge_ser.frontend import LogMel, LogMelSpec
 
 soundfile = pytest.importorskip("soundfile")
 torch = pytest.importorskip("torch")
@@ -15,6 +16,7 @@ torch = pytest.importorskip("torch")
 from making.encoder import waveform_model
 
 from edge_ser.training import extract as extracting
+from edge_ser.training.bank import FeatureBank
 from edge_ser.training.extract import Copies, extract
 from edge_ser.training.semantic import (
     OrtEncoder,
@@ -235,6 +237,24 @@ def test_unreadable_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     found = extract(clips, Spectrum(), tmp_path / "cache", skip_unreadable=True)
     assert list(found) == [clips[0], clips[2]]
     assert "1 of 3 clips could not be read" in capsys.readouterr().err
+
+
+def test_voices_are_those_of_the_feature_bank(tmp_path: Path) -> None:
+    """What the encoder hears and what the student hears must be the same voice."""
+    pytest.importorskip("audiomentations")
+    clip = write_clips(tmp_path, 1)[0]
+
+    class Sound:
+        identity, rate_hz = "sound", 16_000
+
+        def __call__(self, samples: np.ndarray) -> np.ndarray:
+            return samples
+
+    voices = extract([clip], Sound(), tmp_path / "a", copies=Copies(2, 3, rooms=False))[clip]
+    bank = FeatureBank.build([clip], LogMelSpec(), voices=2, rooms=1, seed=3, cache=tmp_path / "b")
+    for voice, rooms in zip(voices, bank.features[clip], strict=True):
+        np.testing.assert_array_equal(LogMel(LogMelSpec()).clip(voice).astype(np.float16), rooms[0])
+        assert not np.array_equal(rooms[0], rooms[1])
 
 
 def test_copies_differ_and_can_be_made_again(tmp_path: Path) -> None:
