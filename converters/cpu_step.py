@@ -70,10 +70,7 @@ class _CpuStep:
         crossed = self._attentions([(middle, w.middle_attention), (high, w.high_attention)])
         fused = self._product([shallow, middle, high, crossed], _fusion(w))
         fused = g.node("Relu", [fused], fused.shape, f"{w.fuse.name}.relu")
-        statistics = self._memory(fused)
-        hidden = self._dense(statistics, w.hidden, "hidden")
-        hidden = g.node("Relu", [hidden], hidden.shape, "hidden.relu")
-        g.output(self._dense(hidden, w.classifier, "logits"))
+        g.output(self._readout(fused))
         return StepModel(g.model("edge-ser step"), tuple(g.states))
 
     def _stack(self, x: Value, source: str, convs: tuple[ConvWeights, ...]) -> Value:
@@ -203,57 +200,43 @@ class _CpuStep:
         self._g.keep_joined(past, joined, 0)
         return joined
 
-    def _memory(self, x: Value) -> Value:
-        """Gated running mean and deviation, ``(1, 2 * fused)``.
+    def _readout(self, x: Value) -> Value:
+        """Logits ``(1, labels)`` of all that was heard.
+
+        The classifier is linear and so is the mean in front of it, so the memory keeps a few
+        votes instead of all features: ``mean(W x + b) = W mean(x) + b``.
 
         Args:
             x: fused features and a one, ``(1, tokens, fused + 1)``.
         """
         g, w = self._g, self._weights
-        _, tokens, width = x.shape
-        channels, rows = width - 1, 2 * width
+        weight, bias = w.classifier
+        tokens, labels = x.shape[1], len(bias)
         gate_weight = np.append(w.gate.weight[0, :, 0], w.gate.bias)[:, None]
         logit = g.node(
             "MatMul", [x, g.constant("gate.weight", gate_weight)], (1, tokens, 1), "gate.logit"
         )
         gate = g.node("Sigmoid", [logit], logit.shape, "gate")
-        square = g.node("Mul", [x, x], x.shape, "memory.square")
-        seen = g.concat([x, square], 2, "memory.seen")
+        ballot = np.zeros((x.shape[2], labels + 1), np.float32)
+        ballot[:-1, :labels], ballot[-1, :labels], ballot[-1, labels] = weight.T, bias, 1.0
+        votes = g.node(
+            "MatMul", [x, g.constant("ballot", ballot)], (1, tokens, labels + 1), "votes"
+        )
+        past = g.state("memory.past", (1, 1, labels + 1), 0.0, None)
         gain = g.node(
-            "FusedMatMul", [gate, seen], (1, 1, rows), "memory.gain", domain=_MICROSOFT, transA=1
+            "FusedMatMul", [gate, votes], past.shape, "memory.gain", domain=_MICROSOFT, transA=1
         )
         rate = np.full((1, tokens), -1.0 / w.span_tokens, np.float32)
         fade = g.node("MatMul", [g.constant("memory.rate", rate), gate], (1, 1, 1), "memory.fade")
         keep = g.node("Exp", [fade], (1, 1, 1), "memory.keep")
-        past = g.state("memory.past", (1, 1, rows), 0.0, None)
         faded = g.node("Mul", [past, keep], past.shape, "memory.faded")
         memory = g.node("Add", [faded, gain], past.shape, f"{past.name}.next")
         g.replace_state(past, memory.name)
-        sums, heard, squares, _ = g.split(
-            memory, [channels, 1] * 2, 2, [f"memory.{part}" for part in ("x", "n", "xx", "n2")]
-        )
-        prior = g.constant("memory.prior", np.array(w.prior, np.float32))
-        heard = g.node("Add", [heard, prior], heard.shape, "memory.weight")
+        rest = np.append(w.rest @ weight.T + bias, 1.0).astype(np.float32) * np.float32(w.prior)
+        whole = g.node("Add", [memory, g.constant("memory.rest", rest)], past.shape, "memory.whole")
+        sums, heard = g.split(whole, [labels, 1], 2, ["memory.sums", "memory.heard"])
         mean = g.node("Div", [sums, heard], sums.shape, "memory.mean")
-        power = g.node("Div", [squares, heard], sums.shape, "memory.power")
-        squared = g.node("Mul", [mean, mean], mean.shape, "memory.mean_squared")
-        variance = g.node("Sub", [power, squared], mean.shape, "memory.variance")
-        eps = g.constant("memory.eps", np.array(w.eps, np.float32))
-        variance = g.node("Max", [variance, eps], mean.shape, "memory.positive")
-        deviation = g.node("Sqrt", [variance], mean.shape, "memory.deviation")
-        statistics = g.concat([mean, deviation], 2, "statistics")
-        return g.reshape(statistics, (1, 2 * channels), "statistics.row")
-
-    def _dense(
-        self, x: Value, layer: tuple[NDArray[np.float32], NDArray[np.float32]], name: str
-    ) -> Value:
-        g, (weight, bias) = self._g, layer
-        inputs: list[Value | str] = [
-            x,
-            g.constant(f"{name}.weight", weight),
-            g.constant(f"{name}.bias", bias),
-        ]
-        return g.node("Gemm", inputs, (1, len(bias)), name, transB=1)
+        return g.reshape(mean, (1, labels), "logits")
 
     def _quantize(self, x: Value, span: Range) -> Value:
         g, grid = self._g, unsigned_grid(span)
