@@ -62,6 +62,11 @@ class StreamGroup:
             for index, name in enumerate(stream_ids)
         ]
 
+    @property
+    def at_once(self) -> bool:
+        """Whether one call of the model serves all streams."""
+        return self._engine.at_once
+
     def __len__(self) -> int:
         return len(self._members)
 

@@ -40,9 +40,11 @@ class EngineGroup(Protocol):
 
     Attributes:
         mel: ``(streams, n_mels, step_frames) float32``, to be filled before each step.
+        at_once: whether one call of the model serves all streams.
     """
 
     mel: NDArray[np.float32]
+    at_once: bool
 
     def step(self, resting: Sequence[int] = ()) -> NDArray[np.float32]:
         """Run one step of every stream but those in ``resting``, which stay as they are.
@@ -80,6 +82,8 @@ class Engine(Protocol):
 
 class OneByOne:
     """A group for engines that take one stream at a time: the streams step in turn."""
+
+    at_once = False
 
     def __init__(self, engine: Engine, n_streams: int) -> None:
         self._streams = [engine.stream() for _ in range(n_streams)]

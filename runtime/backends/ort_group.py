@@ -25,6 +25,8 @@ class OrtGroup:
         session: of a model whose inputs leave the number of streams open.
     """
 
+    at_once = True
+
     def __init__(
         self,
         session: onnxruntime.InferenceSession,

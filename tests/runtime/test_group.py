@@ -48,9 +48,7 @@ def test_a_group_says_what_single_streams_say(recognizer):
     for index, clip in enumerate(clips):
         single, final = alone(recognizer, clip)
         assert len(together[index]) == len(single) == len(clip) // STEP
-        np.testing.assert_allclose(
-            probabilities(together[index]), probabilities(single), atol=1e-4
-        )
+        np.testing.assert_allclose(probabilities(together[index]), probabilities(single), atol=1e-4)
         for mine, other in zip(together[index], single, strict=True):
             assert mine.stream_id == f"stream{index}"
             assert (mine.seq, mine.audio_end_ms) == (other.seq, other.audio_end_ms)
