@@ -77,9 +77,8 @@ class StepTiming:
         return self.duration_ns > self.deadline_ns
 
 
-@dataclass(slots=True)
 class StepBlock:
-    """Some steps of one stream that follow each other, told of at once.
+    """Some steps of one stream that follow each other, told of at once; not to be changed.
 
     Attributes:
         stream_id: name of the stream.
@@ -87,26 +86,33 @@ class StepBlock:
         deadline_ns: how long a step may take to keep up with live audio.
         stages: names of the stages of a step, in order.
         times: one row a step: when it began, then when each stage ended (``perf_counter_ns``).
+        starts_ns: ``(steps, stages) int64``, when each stage began.
+        durations_ns: ``(steps, stages + 1) int64``, of each stage, then of the whole step;
+            never negative.
+        late: numbers, counted from ``first``, of the steps that took longer than the deadline.
     """
 
-    stream_id: str
-    first: int
-    deadline_ns: int
-    stages: tuple[str, ...]
-    times: list[tuple[int, ...]]
+    __slots__ = (
+        "deadline_ns", "durations_ns", "first", "late", "stages", "starts_ns", "stream_id", "times"
+    )  # fmt: skip
 
-    def starts_ns(self) -> NDArray[np.int64]:
-        """``(steps, stages) int64``, when each stage began."""
-        starts: NDArray[np.int64] = np.array(self.times, np.int64)[:, :-1]
-        return starts
-
-    def durations_ns(self) -> NDArray[np.int64]:
-        """``(steps, stages + 1) int64``, of each stage, then of the whole step; never negative."""
-        times = np.array(self.times, np.int64)
-        durations = np.empty_like(times)
-        np.subtract(times[:, 1:], times[:, :-1], out=durations[:, :-1])
-        np.subtract(times[:, -1], times[:, 0], out=durations[:, -1])
-        return np.maximum(durations, 0, out=durations)
+    def __init__(
+        self,
+        stream_id: str,
+        first: int,
+        deadline_ns: int,
+        stages: tuple[str, ...],
+        times: list[tuple[int, ...]],
+    ) -> None:
+        self.stream_id, self.first, self.deadline_ns = stream_id, first, deadline_ns
+        self.stages, self.times = stages, times
+        table = np.array(times, np.int64)
+        durations = np.empty_like(table)
+        np.subtract(table[:, 1:], table[:, :-1], out=durations[:, :-1])
+        np.subtract(table[:, -1], table[:, 0], out=durations[:, -1])
+        self.starts_ns: NDArray[np.int64] = table[:, :-1]
+        self.durations_ns: NDArray[np.int64] = np.maximum(durations, 0, out=durations)
+        self.late: list[int] = np.flatnonzero(durations[:, -1] > deadline_ns).tolist()
 
 
 class Hook(Protocol):

@@ -57,12 +57,13 @@ class TraceHook:
         if track is None:
             track = self._track(timing.stream_id)
         tail = self._tail(track, timing.step)
+        place = f'"pid":{self._pid},"tid":{track}}},\n'
         line = ""
         for stage in stages:
             name = self._names.get(stage.stage) or self._name(stage.stage)
             line += (
                 f'{{"name":{name},"cat":"stage","ph":"X","ts":{stage.start_ns / 1e3:.3f},'
-                f'"dur":{max(stage.duration_ns, 0) / 1e3:.3f},{tail}'
+                f'"dur":{max(stage.duration_ns, 0) / 1e3:.3f},{place}'
             )
         line += (
             f'{{"name":"step","cat":"step","ph":"X","ts":{timing.start_ns / 1e3:.3f},'
@@ -82,17 +83,18 @@ class TraceHook:
         template = self._templates.get((track, block.stages))
         if template is None:
             template = self._templates[track, block.stages] = self._template(track, block.stages)
-        starts, durations = block.starts_ns(), block.durations_ns()
+        starts, durations = block.starts_ns, block.durations_ns
         steps, slices = durations.shape
-        # Microseconds and thousandths of the begin and of the duration, then the step, of every
-        # stage and at last of the whole step.
-        table = np.empty((steps, slices, 5), np.int64)
-        table[:, :-1, 0], table[:, :-1, 1] = np.divmod(starts, 1000)
-        table[:, -1, :2] = table[:, 0, :2]
-        table[:, :, 2], table[:, :, 3] = np.divmod(durations, 1000)
-        table[:, :, 4] = np.arange(block.first, block.first + steps)[:, None]
+        # Microseconds and thousandths of the begin and of the duration of every stage and of
+        # the whole step; then the number of the step.
+        table = np.empty((steps, 4 * slices + 1), np.int64)
+        numbers = table[:, :-1].reshape(steps, slices, 4)
+        np.divmod(starts, 1000, out=(numbers[:, :-1, 0], numbers[:, :-1, 1]))
+        numbers[:, -1, :2] = numbers[:, 0, :2]
+        np.divmod(durations, 1000, out=(numbers[:, :, 2], numbers[:, :, 3]))
+        table[:, -1] = np.arange(block.first, block.first + steps)
         self._file.add((template * steps) % tuple(table.ravel().tolist()))
-        for row in np.flatnonzero(durations[:, -1] > block.deadline_ns).tolist():
+        for row in block.late:
             end_us = int(starts[row, 0] + durations[row, -1]) / 1e3
             self._file.add(
                 f'{{"name":"deadline.miss","ph":"i","s":"t","ts":{end_us:.3f},'
@@ -147,14 +149,12 @@ class TraceHook:
         return f'"pid":{self._pid},"tid":{track},"args":{{"step":{step}}}}},\n'
 
     def _template(self, track: int, stages: tuple[str, ...]) -> str:
-        tail = self._tail(track, "%d")
-        return "".join(
-            f'{{"name":{name},"cat":"{kind}","ph":"X","ts":%d.%03d,"dur":%d.%03d,{tail}'
-            for name, kind in (
-                *((json.dumps(stage).replace("%", "%%"), "stage") for stage in stages),
-                ('"step"', "step"),
-            )
-        )
+        times = '"ph":"X","ts":%d.%03d,"dur":%d.%03d,'
+        place = f'"pid":{self._pid},"tid":{track}}},\n'
+        names = [json.dumps(stage).replace("%", "%%") for stage in stages]
+        lines = [f'{{"name":{name},"cat":"stage",{times}{place}' for name in names]
+        step = f'{{"name":"step","cat":"step",{times}{self._tail(track, "%d")}'
+        return "".join(lines) + step
 
     def _name(self, stage: str) -> str:
         name = self._names[stage] = json.dumps(stage)

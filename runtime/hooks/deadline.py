@@ -53,9 +53,8 @@ class DeadlineWatcher:
 
     def on_block(self, block: StepBlock) -> None:
         """Learn from many steps that were in time; a late one is looked at by itself."""
-        durations = block.durations_ns()
-        late = durations[:, -1] > block.deadline_ns
-        if late.any():
+        durations = block.durations_ns
+        if block.late:
             hooks = Hooks([_Each(self)], block.stream_id, block.deadline_ns, block.stages)
             for step, times in enumerate(block.times, block.first):
                 hooks.record(step, times)

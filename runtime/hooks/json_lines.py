@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 from threading import get_ident
+
+import numpy as np
 
 from edge_ser.runtime.hooks.line_file import LineFile
 from edge_ser.runtime.timing import StageTiming, StepBlock, StepTiming
@@ -50,26 +50,26 @@ class JsonLinesHook:
 
     def on_block(self, block: StepBlock) -> None:
         """Write the lines of many steps with one formatting."""
-        starts, durations = block.starts_ns(), block.durations_ns()
-        missed = durations[:, -1] > block.deadline_ns
+        durations = block.durations_ns
         stages = ",".join(f"{json.dumps(stage)}:\0" for stage in block.stages)
         line = (
             (
                 f'{{"stream_id":{self._name(block.stream_id)},"step":\0,"start_ns":\0,'
-                f'"duration_ns":\0,"missed":\0,"stages_ns":{{{stages}}}}}\n'
+                f'"duration_ns":\0,"missed":\1,"stages_ns":{{{stages}}}}}\n'
             )
             .replace("%", "%%")
-            .replace("\0", "%s")
+            .replace("\0", "%d")
         )
-        columns: list[Iterable[int | str]] = [
-            range(block.first, block.first + len(starts)),
-            starts[:, 0].tolist(),
-            durations[:, -1].tolist(),
-            ["true" if late else "false" for late in missed.tolist()],
-            *durations[:, :-1].T.tolist(),
-        ]
-        rows = zip(*columns, strict=True)
-        self._file.add((line * len(starts)) % tuple(chain.from_iterable(rows)))
+        intime, late = line.replace("\1", "false"), line.replace("\1", "true")
+        steps, n_stages = block.starts_ns.shape
+        table = np.empty((steps, n_stages + 3), np.int64)
+        table[:, 0] = np.arange(block.first, block.first + steps)
+        table[:, 1] = block.starts_ns[:, 0]
+        table[:, 2], table[:, 3:] = durations[:, -1], durations[:, :-1]
+        lines = [intime] * steps
+        for row in block.late:
+            lines[row] = late
+        self._file.add("".join(lines) % tuple(table.ravel().tolist()))
 
     def _name(self, stream_id: str) -> str:
         name = self._names.get(stream_id)

@@ -79,7 +79,7 @@ class PrometheusHook:
 
     def on_block(self, block: StepBlock) -> None:
         """Count many steps; a scrape may come up to a second before a block does."""
-        durations = block.durations_ns()
+        durations = block.durations_ns
         for stage, column in zip(block.stages, durations.T, strict=False):
             counts = self._stages.get(stage)
             if counts is None:
@@ -89,7 +89,7 @@ class PrometheusHook:
                 counts[bucket] += number
             counts[-1] += int(column.sum())
         self._steps += len(durations)
-        self._misses += int((durations[:, -1] > block.deadline_ns).sum())
+        self._misses += len(block.late)
 
     def on_event(self, event: Event) -> None:
         """Count an emotion event by its label."""

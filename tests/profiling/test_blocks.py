@@ -75,7 +75,7 @@ def test_a_clock_that_jumps_back_is_told_at_once_and_gives_no_negative_time():
     tell(hook, [(10, 20, 30), (1_000, 900, 800), (2_000, 2_010, 2_020)])
     assert hook.sizes == [2, 1]
     block = StepBlock("mic", 0, 1, STAGES, [(1_000, 900, 950)])
-    assert block.durations_ns().tolist() == [[0, 50, 0]]
+    assert block.durations_ns.tolist() == [[0, 50, 0]]
 
 
 def test_the_trace_is_the_same(tmp_path: Path):
