@@ -35,9 +35,11 @@ class GroupLogMel:
         self._padded = padded.reshape(n_streams * frames, spec.n_fft)
         self._spectrum = np.zeros((n_streams * frames, spec.n_fft // 2 + 1), np.complex64)
         self._parts = self._spectrum.view(np.float32)[:, front_end.bins]
-        self._sums = np.zeros((spec.n_mels + 1, n_streams * frames), np.float32)
-        by_stream = self._sums.reshape(-1, n_streams, frames)
-        self._power, self._loudness = by_stream[:-1].transpose(1, 0, 2), by_stream[-1]
+        self._by_stream = self._spectrum.view(np.float32).reshape(n_streams, frames, -1)[
+            ..., front_end.bins
+        ].transpose(0, 2, 1)
+        self._sums = np.zeros((n_streams, spec.n_mels + 1, frames), np.float32)
+        self._power, self._loudness = self._sums[:, :-1], self._sums[:, -1]
         self._levels = np.full(n_streams, spec.level_floor)
 
     def step(self, samples: FloatArray, out: FloatArray, resting: Sequence[int] = ()) -> None:
@@ -56,7 +58,8 @@ class GroupLogMel:
         transform(self._padded, self._spectrum)
         parts = self._parts
         np.multiply(parts, parts, out=parts)
-        np.matmul(self._filters, parts.T, out=self._sums)
+        # A product for each stream: one for all is so large that BLAS would start threads.
+        np.matmul(self._filters, self._by_stream, out=self._sums)
         loudness = self._loudness.sum(axis=1, dtype=np.float64) / (spec.n_mels * spec.step_frames)
         levels = np.maximum(self._levels * spec.level_keep, loudness)
         self._levels = np.maximum(levels, spec.level_floor)
