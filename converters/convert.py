@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,35 +24,21 @@ from edge_ser.converters.forms import (
     Range,
     quantizable,
 )
-from edge_ser.converters.parity import Parity, compare
+from edge_ser.converters.half import to_half
 from edge_ser.converters.step_graph import StepModel, build_step
-from edge_ser.converters.tensorrt_steps import tensorrt_steps
-from edge_ser.converters.weights import fold_student
+from edge_ser.converters.tensorrt_steps import tensorrt_float_step, tensorrt_step
+from edge_ser.converters.weights import StepWeights, fold_student
 from edge_ser.corpora import Clip
 from edge_ser.errors import GateMissed, InputError
 from edge_ser.frontend import LogMel
 from edge_ser.models.checkpoint import Checkpoint
 from edge_ser.pack import Calibration, Manifest, StateSpec, Target, write_pack
+from edge_ser.parity import Gates, compare, missed_gates
 
-__all__ = ["Gates", "Request", "convert"]
+__all__ = ["Request", "convert"]
 
 _TORCH_TOLERANCE = 1e-4
 _GOLDEN_STEPS = 25
-
-
-@dataclass(frozen=True)
-class Gates:
-    """What an INT8 form must reach against the float form on held-back clips.
-
-    Attributes:
-        agreement: least share of clips with the same final label.
-        uar_change: largest change of UAR, either way.
-        mean_score_error: largest mean error of a final probability.
-    """
-
-    agreement: float = 0.95
-    uar_change: float = 0.02
-    mean_score_error: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -61,7 +47,7 @@ class Request:
 
     Attributes:
         clips: labelled clips to calibrate and compare on, of the checkpoint's labels.
-        targets: of ``cpu``, ``tensorrt`` and ``float``.
+        targets: of ``cpu``, ``tensorrt``, ``tensorrt-float`` and ``float``.
         n_calibration: clips that ranges are measured on; others serve for the parity report.
     """
 
@@ -122,17 +108,8 @@ def convert(
         )
         if ranges.clips != len(calibration_clips):
             raise InputError(f"only {ranges.clips} of {len(calibration_clips)} clips were run")
-    models: dict[str, StepModel] = {}
-    for name in request.targets:
-        if name == "float":
-            models[name] = build_step(weights, FloatForm(half_weights=True))
-            continue
-        assert ranges is not None
-        spans = {key: Range(*span) for key, span in ranges.ranges.items()}
-        if name == "cpu":
-            models[name] = build_cpu_step(weights, spans)
-        else:
-            models |= tensorrt_steps(weights, spans)
+    spans = {key: Range(*span) for key, span in ranges.ranges.items()} if ranges else {}
+    models = {name: _step(name, weights, spans) for name in request.targets}
 
     truth = [config.labels.index(clip.label) for clip in parity_clips]
     expected = _logits(reference, parity_mels, config.step_frames)
@@ -148,12 +125,12 @@ def convert(
     }
     temperature = Calibration(**(checkpoint.training.get("calibration") or {}))
     missed: list[str] = []
-    for name, model in models.items():
+    for name, model in (models | _half_steps(models)).items():
         say(f"parity of {name} on {len(parity_clips)} clips")
         got = _logits(model, parity_mels, config.step_frames)
         parity = compare(expected, got, truth, config.labels, temperature.temperature)
         report["parity"][name] = parity.to_dict()
-        missed += _missed(name, parity, request.gates)
+        missed += missed_gates(name, parity, request.gates)
     if missed and not ignore_gates:
         raise GateMissed(
             f"{'; '.join(missed)}; no pack was written. Try another --calibration-method or more "
@@ -167,6 +144,16 @@ def convert(
     files["model-card.md"] = model_card(manifest, report).encode()
     write_pack(manifest, files, out)
     return report
+
+
+def _step(target: str, weights: StepWeights, ranges: Mapping[str, Range]) -> StepModel:
+    if target == "cpu":
+        return build_cpu_step(weights, ranges)
+    if target == "tensorrt":
+        return tensorrt_step(weights, ranges)
+    if target == "tensorrt-float":
+        return tensorrt_float_step(weights)
+    return build_step(weights, FloatForm(half_weights=True))
 
 
 def state_specs(model: StepModel) -> tuple[StateSpec, ...]:
@@ -183,6 +170,15 @@ def state_specs(model: StepModel) -> tuple[StateSpec, ...]:
         )
         for state in model.states
     )
+
+
+def _half_steps(models: dict[str, StepModel]) -> dict[str, StepModel]:
+    """The FP16 networks that engines will be built from; the pack does not store them."""
+    return {
+        f"{name}+fp16": StepModel(to_half(model.onnx), model.states)
+        for name, model in models.items()
+        if name.startswith("tensorrt")
+    }
 
 
 def _refuse_test_speakers(checkpoint: Checkpoint, clips: Sequence[Clip]) -> None:
@@ -223,19 +219,6 @@ def _logits(
 ) -> list[NDArray[np.float32]]:
     stepper = FloatStepper(model.onnx, state_specs(model))
     return [stepper.logits(mel, step_frames) for mel in mels]
-
-
-def _missed(name: str, parity: Parity, gates: Gates) -> list[str]:
-    missed = []
-    if parity.agreement < gates.agreement:
-        missed.append(f"{name}: label agreement {parity.agreement:.3f} < {gates.agreement}")
-    if abs(parity.uar_change) > gates.uar_change:
-        missed.append(f"{name}: UAR change {parity.uar_change:+.3f} beyond {gates.uar_change}")
-    if parity.mean_score_error > gates.mean_score_error:
-        missed.append(
-            f"{name}: mean score error {parity.mean_score_error:.3f} > {gates.mean_score_error}"
-        )
-    return missed
 
 
 def _golden(models: dict[str, StepModel], mel: NDArray[np.float32], step_frames: int) -> bytes:

@@ -150,7 +150,9 @@ def _narrowed_weights(graph: onnx.GraphProto) -> dict[str, NDArray[np.generic]]:
         changed[node.input[1]] = wide
         if node.input[0] in arrays:
             stored = numpy_helper.to_array(arrays[node.input[0]])
-            shape = [-1] + [1] * (stored.ndim - 1) if scale.ndim else []
+            axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+            shape = [1] * stored.ndim
+            shape[axis if scale.ndim else 0] = -1
             ratio = (scale / wide).reshape(shape)
             changed[node.input[0]] = np.round(stored * ratio).astype(np.int8)
     return changed

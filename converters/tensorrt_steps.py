@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from edge_ser.converters.attention import pad_heads
-from edge_ser.converters.forms import Range, TensorRtFloatForm, TensorRtInt8Form
+from edge_ser.converters.forms import Range
+from edge_ser.converters.quantize_rest import quantize_rest
 from edge_ser.converters.step_graph import StepModel, build_step
+from edge_ser.converters.tensorrt_forms import TensorRtFloatForm, TensorRtInt8Form
 from edge_ser.converters.weights import StepWeights
 
-__all__ = ["tensorrt_steps"]
+__all__ = ["tensorrt_float_step", "tensorrt_step"]
 
 
-def tensorrt_steps(weights: StepWeights, ranges: Mapping[str, Range]) -> dict[str, StepModel]:
-    """The step for TensorRT by target name: ``tensorrt`` in INT8, ``tensorrt-float`` in FP32.
+def tensorrt_step(weights: StepWeights, ranges: Mapping[str, Range]) -> StepModel:
+    """The INT8 step for TensorRT, opset 16, which TensorRT 8.5 to 11 and RTX parse.
 
-    Both are opset 16, which TensorRT 8.5 to 11 and TensorRT for RTX parse. FP16 forms are made
-    from these two when an engine is built (:func:`edge_ser.converters.half.to_half`).
+    FP16 and float networks can be made from it when an engine is built, see
+    :func:`edge_ser.converters.half.to_half` and
+    :func:`edge_ser.converters.unquantize.unquantized`.
     """
-    padded = pad_heads(weights)
-    return {
-        "tensorrt": build_step(padded, TensorRtInt8Form(ranges)),
-        "tensorrt-float": build_step(padded, TensorRtFloatForm(half_weights=True)),
-    }
+    int8 = build_step(pad_heads(weights), TensorRtInt8Form(ranges))
+    return replace(int8, onnx=quantize_rest(int8.onnx, ranges))
+
+
+def tensorrt_float_step(weights: StepWeights) -> StepModel:
+    """The float step for TensorRT with weights that were never rounded to INT8."""
+    return build_step(pad_heads(weights), TensorRtFloatForm(half_weights=True))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +14,19 @@ from numpy.typing import NDArray
 from edge_ser.audio import load_mono
 from edge_ser.errors import InputError, UsageError
 from edge_ser.frontend import LogMel
-from edge_ser.metrics import score
 from edge_ser.pack import Manifest, Pack
+from edge_ser.parity import Parity, compare
 from edge_ser.runtime.backends import Engine
+from edge_ser.runtime.sources import DEMO
 
-__all__ = ["ClipFrames", "EngineParity", "clips_of", "compare_engines", "time_engine"]
+__all__ = [
+    "ClipFrames",
+    "clips_of",
+    "compare_engines",
+    "engine_logits",
+    "time_engine",
+    "truth_of",
+]
 
 _NOISE_STEPS = 100
 _GOLDEN = "golden.npz"
@@ -39,39 +46,12 @@ class ClipFrames:
     label: str | None = None
 
 
-@dataclass(frozen=True)
-class EngineParity:
-    """Differences of the second engine from the first.
-
-    Attributes:
-        clips: how many.
-        steps: how many in all.
-        agreement: share of steps with the same label.
-        final_agreement: share of clips with the same label in the end.
-        worst: largest difference of a probability in any step.
-        mean: mean difference of a probability.
-        worst_clip: where the largest is.
-        uar_change: UAR of the second minus the first; None without labels.
-    """
-
-    clips: int
-    steps: int
-    agreement: float
-    final_agreement: float
-    worst: float
-    mean: float
-    worst_clip: str
-    uar_change: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self)
-
-
 def clips_of(
     pack: Pack, files: Sequence[Path] = (), data: Sequence[str] = (), limit: int = 200
 ) -> list[ClipFrames]:
     """What to compare on: the pack's golden frames, the given files, labelled clips of corpora.
+
+    Without files and corpora the bundled sample of speech is taken.
 
     Args:
         data: ``corpus=DIR``; labels that the pack does not know are left out.
@@ -87,12 +67,12 @@ def clips_of(
     if _GOLDEN in manifest.files:
         with np.load(io.BytesIO(pack.read(_GOLDEN)), allow_pickle=False) as golden:
             clips.append(ClipFrames("golden", golden["mel"].astype(np.float32)))
-    for path in files:
+    for path in files or ([] if data else [DEMO]):
         samples = load_mono(path, manifest.frontend.rate_hz)
         clips.append(ClipFrames(str(path), front_end.clip(samples)))
     for item in data:
         clips += _labelled(manifest, front_end, item, limit)
-    return clips or [noise(manifest)]
+    return clips
 
 
 def _labelled(manifest: Manifest, front_end: LogMel, item: str, limit: int) -> list[ClipFrames]:
@@ -124,40 +104,31 @@ def noise(manifest: Manifest) -> ClipFrames:
 
 def compare_engines(
     manifest: Manifest, first: Engine, second: Engine, clips: Sequence[ClipFrames] = ()
-) -> EngineParity:
+) -> Parity:
     """Run ``clips`` (noise if there are none) through both, each clip from a fresh state.
 
     Raises:
         InputError: a clip is shorter than one step, or an engine returns NaN.
     """
     clips = clips or [noise(manifest)]
-    a = _probabilities(manifest, first, clips)
-    b = _probabilities(manifest, second, clips)
-    errors = [np.abs(p - q) for p, q in zip(a, b, strict=True)]
-    same = [p.argmax(axis=1) == q.argmax(axis=1) for p, q in zip(a, b, strict=True)]
-    known = [i for i, clip in enumerate(clips) if clip.label is not None]
-    change = None
-    if known:
-        truth = [manifest.labels.index(clips[i].label or "") for i in known]
-        uars = [
-            score(truth, np.stack([p[i][-1] for i in known]), manifest.labels).uar for p in (a, b)
-        ]
-        change = float(uars[1] - uars[0])
-    return EngineParity(
-        clips=len(clips),
-        steps=sum(map(len, a)),
-        agreement=float(np.concatenate(same).mean()),
-        final_agreement=float(np.mean([item[-1] for item in same])),
-        worst=max(float(error.max()) for error in errors),
-        mean=float(np.concatenate(errors).mean()),
-        worst_clip=clips[int(np.argmax([error.max() for error in errors]))].name,
-        uar_change=change,
-    )
+    a, b = (engine_logits(manifest, engine, clips) for engine in (first, second))
+    truth = truth_of(manifest, clips)
+    return compare(a, b, truth, manifest.labels, manifest.calibration.temperature)
 
 
-def _probabilities(
+def truth_of(manifest: Manifest, clips: Sequence[ClipFrames]) -> list[int | None]:
+    """Index of each clip's label, None where it has none."""
+    return [None if c.label is None else manifest.labels.index(c.label) for c in clips]
+
+
+def engine_logits(
     manifest: Manifest, engine: Engine, clips: Sequence[ClipFrames]
-) -> list[NDArray[np.float64]]:
+) -> list[NDArray[np.float32]]:
+    """``(steps, labels)`` logits of each clip.
+
+    Raises:
+        InputError: a clip is shorter than one step, or the engine returns NaN.
+    """
     stream = engine.stream()
     size = manifest.frontend.step_frames
     found = []
@@ -166,17 +137,15 @@ def _probabilities(
         steps = clip.mel.shape[1] // size
         if steps == 0:
             raise InputError(f"{clip.name} is shorter than one step; leave it out")
-        logits = []
+        logits = np.empty((steps, len(manifest.labels)), np.float32)
         for index in range(steps):
             stream.mel[0] = clip.mel[:, index * size : (index + 1) * size]
-            logits.append(stream.step()[0].astype(np.float64))
-        values = np.stack(logits) / manifest.calibration.temperature
-        if not np.isfinite(values).all():
+            logits[index] = stream.step()[0]
+        if not np.isfinite(logits).all():
             raise InputError(
                 f"{engine.backend} {engine.precision} returns NaN or infinity for {clip.name}"
             )
-        powers = np.exp(values - values.max(axis=1, keepdims=True))
-        found.append(powers / powers.sum(axis=1, keepdims=True))
+        found.append(logits)
     return found
 
 

@@ -12,6 +12,7 @@ from edge_ser.converters.engine.variants import Variant
 from edge_ser.engines.sidecar import sidecar_path
 from edge_ser.errors import BackendError, EdgeSerError, GateMissed
 from edge_ser.files import write_text
+from edge_ser.parity import Parity
 
 __all__ = ["Trial", "fastest", "mark_chosen"]
 
@@ -23,8 +24,7 @@ class Trial:
     """One form, built, compared and timed.
 
     Attributes:
-        agreement: share of steps with the label of the FP32 model on ONNX Runtime.
-        worst: largest error of a probability against it.
+        parity: against the FP32 model on ONNX Runtime.
         p50_ms: median time of a step on the device.
         p99_ms: and its 99th percentile.
         problem: why it is out; None if it passed.
@@ -32,8 +32,7 @@ class Trial:
 
     variant: Variant
     built: Built | None = None
-    agreement: float | None = None
-    worst: float | None = None
+    parity: Parity | None = None
     p50_ms: float | None = None
     p99_ms: float | None = None
     problem: str | None = None
@@ -43,8 +42,7 @@ class Trial:
         return {
             "precision": self.variant.precision,
             "base": self.variant.base,
-            "agreement": self.agreement,
-            "worst": self.worst,
+            "parity": None if self.parity is None else self.parity.to_dict(),
             "p50_ms": self.p50_ms,
             "p99_ms": self.p99_ms,
             "problem": self.problem,

@@ -5,22 +5,27 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+import onnx
+
 from edge_ser import __version__
 from edge_ser.converters.engine.builder import Progress
+from edge_ser.converters.engine.gate import check_parity, network_parity
 from edge_ser.converters.engine.job import build_apart
 from edge_ser.converters.engine.report import check_share, report_int8
 from edge_ser.converters.engine.settings import RTX_CAPABILITIES, BuildSettings
-from edge_ser.converters.engine.variants import Network, Variant, network_of
-from edge_ser.converters.trt_lint import lint
+from edge_ser.converters.engine.variants import Variant, network_of, stored_model
+from edge_ser.converters.trt_lint import Finding, lint
 from edge_ser.engines import Bindings, EngineCache, Host, Sidecar
 from edge_ser.engines.cache import store_engine
 from edge_ser.engines.host import has_int8
 from edge_ser.errors import BackendError, UsageError
 from edge_ser.pack import Pack
+from edge_ser.runtime.parity import ClipFrames
 
 __all__ = ["Built", "Limits", "build_variant", "capabilities_for", "least_share"]
 
@@ -112,13 +117,18 @@ def build_variant(
     out: Path | None,
     cache: EngineCache,
     progress: Progress,
+    clips: Sequence[ClipFrames],
     automatic: bool = False,
 ) -> Built:
     """The engine of ``variant``, built unless the cache has it.
 
+    Args:
+        clips: that its network is compared with the float model on, before it is built.
+
     Raises:
         BackendError: the pack, the linter or TensorRT refuses.
-        GateMissed: too little of it would run in INT8; nothing is stored.
+        GateMissed: it differs too much from the float model, or too little of it would run in
+            INT8; nothing is stored.
         InputError: it cannot be written.
     """
     settings = BuildSettings(
@@ -130,8 +140,13 @@ def build_variant(
         optimization_level=limits.optimization_level,
         timing_cache=limits.timing_cache,
     )
-    network = network_of(pack, bindings.backend, variant, bindings)
-    _lint(network, bindings)
+    target, model = stored_model(pack, bindings.backend, variant)
+    for finding in _lint(target, model, bindings):
+        log.warning("target %s: %s", target, finding)
+    network = network_of(target, model, variant, bindings, capabilities)
+    _lint(target, network.model, bindings)
+    parity = network_parity(pack, network, clips)
+    check_parity(str(variant), parity)
     network_sha256 = hashlib.sha256(network.content).hexdigest()
     plain = {k: v for k, v in settings.to_dict().items() if k != "timing_cache"}
     facts = {
@@ -139,12 +154,13 @@ def build_variant(
         "gpu": _gpu(bindings, host), "l4t": host.l4t,
     }  # fmt: skip
     engine = out or cache.path(pack, bindings.backend, str(variant), facts)
-    least = least_share(bindings, variant, capabilities, limits.least_share)
+    least = least_share(variant, capabilities, limits.least_share)
     with cache.locked(engine):
         present = None if limits.force else cache.whole(engine, pack)
         if present is not None and _is_same(present, network_sha256, settings, bindings, host):
             check_share(present.report, least)
-            return Built(engine, present, 0.0, cached=True)
+            fresh = {**present.report, "parity": parity.to_dict()}
+            return Built(engine, replace(present, report=fresh), 0.0, cached=True)
         began = time.monotonic()
         plan = build_apart(bindings.backend, network.content, settings, progress)
         seconds = time.monotonic() - began
@@ -161,6 +177,7 @@ def build_variant(
             compute_capabilities=capabilities,
             gpu=_gpu(bindings, host),
             driver=host.driver,
+            cuda=host.cuda,
             l4t=host.l4t,
             pack=pack.manifest.name,
             target=network.target,
@@ -170,7 +187,12 @@ def build_variant(
             base=variant.base,
             tensors=plan.tensors,
             settings={**settings.to_dict(), "strongly_typed": bindings.is_strongly_typed},
-            report={**report.to_dict(), "seconds": round(seconds, 3), "least_share": least},
+            report={
+                **report.to_dict(),
+                "seconds": round(seconds, 3),
+                "least_share": least,
+                "parity": parity.to_dict(),
+            },
             engine_sha256=hashlib.sha256(plan.content).hexdigest(),
             engine_bytes=len(plan.content),
             automatic=automatic,
@@ -181,35 +203,23 @@ def build_variant(
     return Built(engine, sidecar, seconds, cached=False)
 
 
-def least_share(
-    bindings: Bindings, variant: Variant, capabilities: tuple[str, ...], asked: float | None
-) -> float:
-    """The INT8 share below which a build fails.
-
-    Turing's convolutions run in FP16 in TensorRT-RTX whatever the model says; that is known
-    and told, so it does not fail the build unless a share is asked for.
-    """
+def least_share(variant: Variant, capabilities: tuple[str, ...], asked: float | None) -> float:
+    """The INT8 share below which a build fails; 0 on GPUs that have no INT8."""
     if asked is not None:
         return asked
     if variant.precision != "int8":
         return 0.0
-    if bindings.is_rtx and "7.5" in capabilities:
-        log.warning(
-            "TensorRT-RTX computes convolutions in FP16 on Turing (7.5), only the attention in "
-            "INT8; --precision fp16 is the better choice there"
-        )
-        return 0.0
     return _LEAST_INT8_SHARE if all(map(has_int8, capabilities)) else 0.0
 
 
-def _lint(network: Network, bindings: Bindings) -> None:
-    findings = lint(network.model, bindings.backend, bindings.version)
+def _lint(target: str, model: onnx.ModelProto, bindings: Bindings) -> list[Finding]:
+    """What would leave INT8; raises for what could not be built at all."""
+    findings = lint(model, bindings.backend, bindings.version)
     wrong = [finding for finding in findings if finding.severity == "error"]
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise BackendError(f"target {network.target} cannot be built: {wrong[0]}{more}")
-    for finding in findings:
-        log.info("%s", finding)
+        raise BackendError(f"target {target} cannot be built: {wrong[0]}{more}")
+    return findings
 
 
 def _gpu(bindings: Bindings, host: Host) -> str | None:

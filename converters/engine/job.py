@@ -25,6 +25,15 @@ __all__ = ["build_apart"]
 log = logging.getLogger(__name__)
 _MARK = "edge-ser-progress "
 _FAILED = 17  # a refusal with its reason in result.json
+_NO_MEMORY = ("bad_alloc", "MemoryError", "Cannot allocate memory", "out of memory")
+_OOM_COUNTERS = tuple(
+    Path(name)
+    for name in (
+        "/proc/vmstat",
+        "/sys/fs/cgroup/memory.events",
+        "/sys/fs/cgroup/memory/memory.oom_control",
+    )
+)
 
 
 def build_apart(backend: str, onnx: bytes, settings: BuildSettings, progress: Progress) -> Plan:
@@ -38,12 +47,13 @@ def build_apart(backend: str, onnx: bytes, settings: BuildSettings, progress: Pr
         (folder / "model.onnx").write_bytes(onnx)
         order = {"backend": backend, "settings": settings.to_dict()}
         (folder / "order.json").write_text(json.dumps(order))
+        before = _oom_kills()
         status, tail = _run(folder, progress)
         if status == _FAILED:
             failure = json.loads((folder / "result.json").read_text())
             raise BackendError(failure["error"])
         if status != 0:
-            raise BackendError(_death(status, tail, settings))
+            raise BackendError(_death(status, tail, settings, _oom_kills() - before))
         result = json.loads((folder / "result.json").read_text())
         return Plan(
             (folder / "engine").read_bytes(),
@@ -79,17 +89,37 @@ def _run(folder: Path, progress: Progress) -> tuple[int, list[str]]:
     return child.returncode, tail
 
 
-def _death(status: int, tail: list[str], settings: BuildSettings) -> str:
-    if status == -signal.SIGKILL:
+def _death(status: int, tail: list[str], settings: BuildSettings, oom_kills: int) -> str:
+    """Why a build ended without a result.
+
+    Args:
+        oom_kills: how many processes the kernel killed for want of memory meanwhile.
+    """
+    text = "\n".join(tail)
+    if status == -signal.SIGKILL or any(word in text for word in _NO_MEMORY):
+        if oom_kills or status != -signal.SIGKILL:
+            what = "the build ran out of memory and was ended"
+        else:
+            what = "the build was killed, most likely because memory ran out"
         return (
-            "the build was killed, most likely because memory ran out"
-            f"{_free_memory()}; stop the desktop (sudo init 3), lower --workspace-mb (now "
+            f"{what}{_free_memory()}; stop the desktop (sudo init 3), lower --workspace-mb (now "
             f"{settings.workspace_mb}) or --optimization-level (now "
             f"{settings.optimization_level}), or add swap"
         )
     how = f"by signal {-status}" if status < 0 else f"with status {status}"
     said = f": {tail[-1][:300]}" if tail else ""
     return f"the build ended {how} without a result{said} (--debug shows all of its output)"
+
+
+def _oom_kills() -> int:
+    """Kills for want of memory that the kernel counted so far, here and in this container."""
+    count = 0
+    for path in _OOM_COUNTERS:
+        try:
+            count += int(dict(line.split() for line in path.read_text().splitlines())["oom_kill"])
+        except (OSError, ValueError, KeyError):
+            continue
+    return count
 
 
 def _free_memory() -> str:

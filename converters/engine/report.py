@@ -190,9 +190,4 @@ def _why(product: Product, precision: str) -> str:
         if precision == "unknown":
             return "no layer of the engine names it"
         return f"it is quantized in the model, but this GPU's kernels compute it in {precision}"
-    if product.outputs < 16:
-        return (
-            f"left in float by the model: {product.outputs} output channels, too few for an "
-            "INT8 kernel"
-        )
-    return "left in float by the model: it reads pooled statistics, which need the range"
+    return "left in float by the model: its operands have no Q/DQ"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import onnx
 
 from edge_ser.converters.half import plain_weights, to_half
+from edge_ser.converters.unfold import unfold_convolutions
+from edge_ser.converters.unquantize import unquantized
 from edge_ser.engines import Bindings
 from edge_ser.engines.host import has_int8
 from edge_ser.errors import BackendError, UsageError
@@ -19,13 +21,14 @@ __all__ = [
     "board_variants",
     "default_variant",
     "network_of",
+    "stored_model",
     "variants_for",
 ]
 
 _TURING = "7.5"
 DEFAULT_REASON = (
     "nothing can be timed on this machine, so the default is taken: INT8 products in an FP16 "
-    "graph where the GPU's kernels do INT8 convolutions, FP16 elsewhere"
+    "graph, but FP16 on GPUs without INT8 kernels for convolutions (Nano, TX2, Turing with RTX)"
 )
 
 
@@ -68,16 +71,11 @@ def variants_for(
     Raises:
         UsageError: ``precision`` is unknown, or a GPU cannot do it.
     """
-    int8 = all(has_int8(capability) for capability in capabilities)
     turing = backend == "tensorrt-rtx" and _TURING in capabilities
     if precision == "auto":
         every = [Variant("int8", "fp16"), Variant("fp16", "fp16"), Variant("int8", "fp32")]
         every.append(Variant("fp32", "fp32"))
-        return tuple(
-            v
-            for v in every
-            if (int8 or v.precision != "int8") and not (turing and v.base == "fp32")
-        )
+        return tuple(v for v in every if not (turing and v.base == "fp32"))
     known = {
         # Turing has no FP32 matrix products in TensorRT-RTX.
         "int8": Variant("int8", "fp16" if turing else "fp32"),
@@ -111,19 +109,20 @@ def board_variants(
 
 def default_variant(backend: str, capabilities: tuple[str, ...]) -> Variant:
     """What is built where nothing can be timed."""
-    allowed = variants_for("auto", backend, capabilities)
+    allowed, _ = board_variants(variants_for("auto", backend, capabilities), capabilities)
     if backend == "tensorrt-rtx" and _TURING in capabilities:
-        return Variant("fp16", "fp16")  # its convolutions would leave INT8 anyway
+        # Its INT8 form needs unfolded convolutions, 9 layers more than the FP16 one.
+        return Variant("fp16", "fp16")
     return allowed[0]
 
 
-def network_of(pack: Pack, backend: str, variant: Variant, bindings: Bindings) -> Network:
-    """The ONNX of ``variant``.
+def stored_model(pack: Pack, backend: str, variant: Variant) -> tuple[str, onnx.ModelProto]:
+    """Name and model of the target of ``pack`` that ``variant`` is made from.
 
-    Strongly typed networks get an FP16 graph; on TensorRT 8 the FP32 one is built with flags.
+    A pack without a float model gives its quantized one without Q/DQ pairs.
 
     Raises:
-        BackendError: the pack has no model that it could be made from.
+        BackendError: the pack has no such model.
     """
     stored = "int8" if variant.precision == "int8" else "fp32"
     fitting = [
@@ -133,6 +132,10 @@ def network_of(pack: Pack, backend: str, variant: Variant, bindings: Bindings) -
     ]
     if not fitting and stored == "fp32":  # any float model will do, its operators are plain ONNX
         fitting = [n for n, t in pack.manifest.targets.items() if t.precision == stored]
+    if not fitting and stored == "fp32":
+        quantized = Variant("int8", "fp32")
+        name, model = stored_model(pack, backend, quantized)
+        return name, unquantized(model)
     if not fitting:
         have = ", ".join(
             f"{name} ({target.precision} for {'/'.join(target.backends)})"
@@ -146,11 +149,27 @@ def network_of(pack: Pack, backend: str, variant: Variant, bindings: Bindings) -
     fitting.sort(key=lambda name: "onnxruntime" in pack.manifest.targets[name].backends)
     content = pack.read(pack.manifest.targets[fitting[0]].file)
     try:
-        model = onnx.load_model_from_string(content)
+        return fitting[0], onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's own error class is private
         raise BackendError(
             f"{fitting[0]} of pack {pack.manifest.name} is no ONNX model ({error})"
         ) from error
+
+
+def network_of(
+    target: str,
+    model: onnx.ModelProto,
+    variant: Variant,
+    bindings: Bindings,
+    capabilities: tuple[str, ...],
+) -> Network:
+    """The ONNX that the parser gets for ``variant`` of the stored ``model``.
+
+    Strongly typed networks get an FP16 graph; on TensorRT 8 the FP32 one is built with flags.
+    Turing gets matrix products for its convolutions, which would leave INT8.
+    """
+    if variant.precision == "int8" and bindings.is_rtx and _TURING in capabilities:
+        model = unfold_convolutions(model)
     half = variant.base == "fp16" and bindings.is_strongly_typed
     model = to_half(model) if half else plain_weights(model)
-    return Network(fitting[0], model, model.SerializeToString(deterministic=True))
+    return Network(target, model, model.SerializeToString(deterministic=True))

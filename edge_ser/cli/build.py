@@ -5,20 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edge_ser.cli.options import add_json, print_json
-from edge_ser.errors import BackendError, MissingExtra
+from edge_ser.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from edge_ser.converters.engine.auto import Trial
     from edge_ser.converters.engine.build import Built
     from edge_ser.converters.engine.variants import Variant
 
 __all__ = ["add_arguments", "execute"]
-
-_LEAST_AGREEMENT = 0.98
-_WORST_SCORE = 0.10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,8 +51,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--min-int8-share",
         type=float,
         metavar="X",
-        help="fail (3) if less of the multiplications run in INT8 (default: 0.9; 0 on Turing)",
+        help="fail (3) if less of the multiplications run in INT8 (default: 0.9)",
     )
+    parser.add_argument(
+        "--input", type=Path, action="append", default=[], metavar="FILE",
+        help="audio to compare with FP32 on (repeatable; default: the bundled sample)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", action="append", default=[], metavar="CORPUS=DIR", help="labelled clips for that"
+    )
+    parser.add_argument("--limit", type=int, default=120, metavar="N", help="clips of --data (120)")
     parser.add_argument("--force", action="store_true", help="build even if the cache has it")
     add_json(parser)
 
@@ -77,6 +81,7 @@ def execute(options: argparse.Namespace) -> int:
     )
     from edge_ser.engines import EngineCache, cache_folder, find_host, load_bindings
     from edge_ser.pack import open_pack
+    from edge_ser.runtime.parity import clips_of
 
     asked = parse_capabilities(options.compute_capability)
     pack = open_pack(options.pack)
@@ -92,56 +97,35 @@ def execute(options: argparse.Namespace) -> int:
         options.force,
     )
     cache = EngineCache(options.cache or cache_folder())
+    clips = clips_of(pack, options.input, options.data, options.limit)
     variants, missing = board_variants(variants, capabilities)
     note = missing or None
     if missing:
         print(f"edge-ser: {missing}", file=sys.stderr)
 
+    # What is tried goes to the cache; only the chosen one goes to --out.
+    measures = options.precision == "auto" and host.compute_capability in capabilities
+
     def build(variant: Variant, automatic: bool = False) -> Built:
         return build_variant(
             pack, variant, capabilities, bindings, host, limits,
-            out=options.out, cache=cache, progress=_Progress(str(variant)), automatic=automatic,
+            out=None if measures else options.out, cache=cache, clips=clips,
+            progress=_Progress(str(variant)),
+            automatic=automatic,
         )  # fmt: skip
 
     if options.precision != "auto":
         built = build(variants[0])
-    elif host.compute_capability in capabilities and options.out is None:
-        built = _measured(pack, variants, build)
+    elif measures:
+        from edge_ser.converters.engine.measure import measured_best
+
+        built = measured_best(pack, variants, build, clips, options.out)
     else:
-        note = DEFAULT_REASON
-        print(f"edge-ser: {note}", file=sys.stderr)
+        note = "; ".join(filter(None, [missing, DEFAULT_REASON]))
+        print(f"edge-ser: {DEFAULT_REASON}", file=sys.stderr)
         built = build(default_variant(options.backend, capabilities), automatic=True)
     _show(options, built, note)
     return 0
-
-
-def _measured(pack: Any, variants: tuple[Variant, ...], build: Any) -> Built:
-    """Build, compare and time every form on this device."""
-    from edge_ser.converters.engine.auto import Trial, fastest, mark_chosen
-    from edge_ser.runtime.backends import load_engine
-    from edge_ser.runtime.backends.trt import TrtEngine
-    from edge_ser.runtime.parity import compare_engines, time_engine
-
-    reference = load_engine(pack, "onnxruntime", precision="fp32")
-
-    def attempt(variant: Variant) -> Trial:
-        built = build(variant)
-        engine = TrtEngine.load(pack, built.sidecar.backend, engine=built.engine)
-        parity = compare_engines(pack.manifest, reference, engine)
-        p50, p99 = time_engine(pack.manifest, engine)
-        problem = None
-        if parity.agreement < _LEAST_AGREEMENT or parity.worst > _WORST_SCORE:
-            problem = (
-                f"labels agree in {parity.agreement:.1%} of steps, worst error "
-                f"{parity.worst:.3f}; at least {_LEAST_AGREEMENT:.0%} and at most "
-                f"{_WORST_SCORE} are needed"
-            )
-        return Trial(variant, built, parity.agreement, parity.worst, p50, p99, problem)
-
-    best, trials = fastest(variants, attempt)
-    if best.built is None:
-        raise BackendError(f"{best.variant} was measured but not built")
-    return mark_chosen(best.built, trials)
 
 
 def _show(options: argparse.Namespace, built: Built, note: str | None) -> None:
@@ -177,6 +161,15 @@ def _show(options: argparse.Namespace, built: Built, note: str | None) -> None:
         f"  {report['layers']} layers: {report['int8_layers']} INT8, {report['fp16_layers']} "
         f"FP16, {report['fp32_layers']} FP32"
     )
+    parity = report["parity"]
+    print(
+        f"  against FP32 on {parity['clips']} clips, through ONNX Runtime: same label in "
+        f"{parity['step_agreement']:.1%} of steps, mean score error "
+        f"{parity['mean_score_error']:.4f}"
+    )
+    for trial in report.get("trials", ()):
+        told = trial["problem"] or f"{trial['p50_ms']:.3f} ms a step, p99 {trial['p99_ms']:.3f} ms"
+        print(f"  tried {trial['precision']} in {trial['base']}: {told}")
     if sidecar.precision == "int8":
         for item in report["not_int8"]:
             print(f"  not INT8: {item['node']} ({item['precision']}), {item['why']}")

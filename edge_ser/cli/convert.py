@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "execute"]
 
-TARGETS = ("cpu", "tensorrt", "float")
+TARGETS = ("cpu", "tensorrt", "tensorrt-float", "float")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out the speakers that the checkpoint is tested on",
     )
     parser.add_argument(
-        "--targets", default=",".join(TARGETS), metavar="A,B", help=f"of {', '.join(TARGETS)}"
+        "--targets",
+        default="cpu,tensorrt,float",
+        metavar="A,B",
+        help=f"of {', '.join(TARGETS)} (default: cpu,tensorrt,float)",
     )
     parser.add_argument("--id", default="student", metavar="NAME", help="name of the pack")
     parser.add_argument("--pack-version", default="0.0.0", metavar="V")

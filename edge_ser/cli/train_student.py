@@ -20,13 +20,18 @@ __all__ = ["SIZES", "recipe_of", "run"]
 
 SIZES = {
     "large": {"stem": 64, "trunk": 128, "heads": 8, "fused": 192},
-    "medium": {"stem": 64, "trunk": 96, "heads": 6, "fused": 128},
+    "medium": {"stem": 64, "trunk": 112, "heads": 7, "fused": 160},
     "small": {"stem": 32, "trunk": 48, "heads": 3, "fused": 96},
 }
 
 
-def recipe_of(options: argparse.Namespace, labels: tuple[str, ...]) -> StudentRecipe:
-    """The recipe that the flags ask for."""
+def recipe_of(options: argparse.Namespace, labels: tuple[str, ...], taught: bool) -> StudentRecipe:
+    """The recipe that the flags ask for.
+
+    Args:
+        taught: by a teacher, which keeps the student from learning clips by heart: no
+            speaker is held back to choose the epoch.
+    """
     from dataclasses import replace
 
     from edge_ser.models import StudentConfig
@@ -34,6 +39,9 @@ def recipe_of(options: argparse.Namespace, labels: tuple[str, ...]) -> StudentRe
 
     recipe = StudentRecipe(config=StudentConfig(labels=labels, **SIZES[options.size]))
     settings = replace(recipe.fit, seed=options.seed)
+    if taught:
+        recipe = replace(recipe, validation_share=0.0)
+        settings = replace(settings, learning_rate=2e-3, epochs=24)
     if options.epochs is not None:
         if options.epochs < 1:
             raise UsageError(f"--epochs must be at least 1, got {options.epochs}")
@@ -60,7 +68,7 @@ def run(
     from edge_ser.training.bank import FeatureBank
     from edge_ser.training.run_student import summarise, train_everything, train_fold
 
-    recipe = recipe_of(options, labels)
+    recipe = recipe_of(options, labels, teacher_of is not None)
     clips = [*tested, *extra]
     bank = FeatureBank.build(
         clips,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -126,6 +127,8 @@ class EngineCache:
                 f"set {_VARIABLE} or use --out"
             ) from error
         try:
+            for left in path.parent.glob(f".{glob.escape(engine.name)}.*"):
+                left.unlink(missing_ok=True)  # half-written by a builder that was killed
             yield
         finally:
             lock.release()

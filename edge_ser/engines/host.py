@@ -11,6 +11,7 @@ from typing import Any
 __all__ = ["Host", "find_host", "has_int8", "l4t_release"]
 
 _TEGRA_RELEASE = Path("/etc/nv_tegra_release")
+_DRIVER_RELEASE = Path("/sys/module/nvidia/version")
 _MAJOR, _MINOR = 75, 76  # CUdevice_attribute
 
 
@@ -21,9 +22,11 @@ class Host:
     Attributes:
         compute_capability: for example ``8.7``; None without a usable GPU.
         gpu: its name.
-        driver: highest CUDA version that the driver knows, for example ``12.6``.
+        driver: version of the kernel's NVIDIA driver, for example ``560.35.03``; None where the
+            kernel does not tell, as on Jetsons before JetPack 7.
         l4t: of a Jetson, for example ``36.4.3``.
         problem: why there is no usable GPU.
+        cuda: highest CUDA version that the driver knows, for example ``12.6``.
     """
 
     compute_capability: str | None = None
@@ -31,6 +34,7 @@ class Host:
     driver: str | None = None
     l4t: str | None = None
     problem: str | None = None
+    cuda: str | None = None
 
     @property
     def has_gpu(self) -> bool:
@@ -50,15 +54,25 @@ def find_host(ordinal: int = 0) -> Host:
         return Host(l4t=l4t, problem=_no_driver(f"cuInit says {_describe(cuda, status)}"))
     version, device = ctypes.c_int(), ctypes.c_int()
     cuda.cuDriverGetVersion(ctypes.byref(version))
-    driver = f"{version.value // 1000}.{version.value % 1000 // 10}"
+    known = f"{version.value // 1000}.{version.value % 1000 // 10}"
+    driver = driver_release()
     status = cuda.cuDeviceGet(ctypes.byref(device), ordinal)
     if status:
         problem = f"there is no GPU {ordinal} ({_describe(cuda, status)})"
-        return Host(driver=driver, l4t=l4t, problem=problem)
+        return Host(driver=driver, l4t=l4t, problem=problem, cuda=known)
     name = ctypes.create_string_buffer(128)
     cuda.cuDeviceGetName(name, len(name), device)
     major, minor = (_attribute(cuda, kind, device) for kind in (_MAJOR, _MINOR))
-    return Host(f"{major}.{minor}", name.value.decode(errors="replace"), driver, l4t)
+    gpu = name.value.decode(errors="replace")
+    return Host(f"{major}.{minor}", gpu, driver, l4t, cuda=known)
+
+
+def driver_release(file: Path = _DRIVER_RELEASE) -> str | None:
+    """Version of the kernel's NVIDIA driver; None if it does not tell."""
+    try:
+        return file.read_text(errors="replace").strip() or None
+    except OSError:
+        return None
 
 
 def l4t_release(file: Path = _TEGRA_RELEASE) -> str | None:

@@ -26,6 +26,11 @@ _EXPLANATIONS: tuple[tuple[str, str], ...] = (
         "--workspace-mb or --optimization-level",
     ),
     (
+        r"bad_alloc",
+        "the machine ran out of memory while building; stop the desktop (sudo init 3), lower "
+        "--optimization-level, or add swap",
+    ),
+    (
         r"[Nn]on-zero zero point|zeroPt must be all zeros|shiftIsAllZeros",
         "the model is quantized asymmetrically; TensorRT needs zero points of 0 in INT8, "
         "convert it again with --targets tensorrt",

@@ -62,6 +62,8 @@ def load_bindings(backend: str) -> Bindings:
             f"{backend} is installed but cannot be loaded ({error}); its libraries must match "
             "the bindings and be on the loader's path"
         ) from error
+    if not hasattr(trt, "__version__"):  # a folder of that name, such as that of type stubs
+        raise _missing(backend)
     version = str(trt.__version__)
     if backend == "tensorrt" and version_tuple(version)[:2] < _OLDEST:
         raise BackendError(

@@ -39,7 +39,8 @@ class Sidecar:
         version: of that product.
         compute_capabilities: GPUs that it was built for, ``("8.6", "12.0")``.
         gpu: name of the GPU it was built on; None if it was built without one.
-        driver: CUDA version of that machine's driver.
+        driver: version of that machine's NVIDIA driver, if it told.
+        cuda: highest CUDA version that this driver knows.
         l4t: of that machine, if it is a Jetson.
         pack: ``id@version``.
         target: name of the pack's target it was built from.
@@ -62,6 +63,7 @@ class Sidecar:
     compute_capabilities: tuple[str, ...]
     gpu: str | None
     driver: str | None
+    cuda: str | None
     l4t: str | None
     pack: str
     target: str

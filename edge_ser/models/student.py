@@ -32,8 +32,8 @@ class StudentConfig:
     context: int = 64  # tokens of left context of the cross-attention, 2.56 s
     fused: int = 96  # channels after depth-weighted fusion
     span_tokens: float = 75.0  # heard tokens after which the memory has faded to 1/e, 3 s
-    dropout: float = 0.0  # of whole channels of the trunk
-    readout_dropout: float = 0.3  # of what the classifier sees
+    dropout: float = 0.1  # of whole channels of the trunk
+    readout_dropout: float = 0.2  # of what the classifier sees
 
     def __post_init__(self) -> None:
         check_labels(self.labels)

@@ -95,12 +95,12 @@ class DistillLoss:
 
     label_loss: StudentLoss
     views: Mapping[Clip, Sequence[TeacherView]]
-    label: float = 0.3
+    label: float = 0.2
     states: float = 1.0
     delay_frames: float = 8.0
-    verdict: float = 0.0
-    temperature: float = 2.0
-    summary: float = 0.0
+    verdict: float = 0.5
+    temperature: float = 1.0
+    summary: float = 0.5
     relation: float = 0.0
     states_per_frame: float = 160.0 / 384.0
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge_ser.corpora import Clip
-from edge_ser.errors import MissingExtra
 from edge_ser.models.student import Student
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import Batch, speech_span
 from edge_ser.training.distill import Distiller, DistillLoss, TeacherView
 from edge_ser.training.extract import Copies
 from edge_ser.training.progress import say
+from edge_ser.training.readout import linear_classifier
 from edge_ser.training.semantic import EncoderStates, encoder_states
 from edge_ser.training.student import StudentLoss
 
@@ -36,10 +36,10 @@ Loss = Callable[[nn.Module, Batch, np.random.Generator], Tensor]
 class DistillWeights:
     """What each lesson weighs, see ``DistillLoss``; 0 leaves it out."""
 
-    label: float = 0.3
+    label: float = 0.2
     states: float = 1.0
-    verdict: float = 0.0
-    summary: float = 0.0
+    verdict: float = 0.5
+    summary: float = 0.5
     relation: float = 0.0
 
 
@@ -89,6 +89,11 @@ class LinearTeacher:
             for clip, heard in bank.features.items()
         }
         return cls(states, spans, labels, weights, seed)
+
+    @property
+    def teaches_labels(self) -> bool:
+        """Whether the last layer is trained; without labels and verdicts it is not."""
+        return self.weights.label > 0 or self.weights.verdict > 0
 
     def facts(self) -> dict[str, Any]:
         """For the checkpoint's record."""
@@ -190,27 +195,6 @@ class LinearTeacher:
         random.Random(self.seed).shuffle(speakers)
         fold_of = {speaker: index % _INNER_FOLDS for index, speaker in enumerate(speakers)}
         return np.array([fold_of[clip.speaker] for clip in clips])
-
-
-def linear_classifier(n_labels: int) -> Any:
-    """Standardisation and linear discriminant analysis with shrinkage (Ledoit and Wolf 2004).
-
-    Every label is taken as equally likely.
-
-    Raises:
-        MissingExtra: scikit-learn is not installed.
-    """
-    try:
-        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-    except ImportError:
-        raise MissingExtra("scikit-learn", "semantic", "distil a student") from None
-    priors = np.full(n_labels, 1 / n_labels)
-    return make_pipeline(
-        StandardScaler(),
-        LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=priors),
-    )
 
 
 def _moments(arrays: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -23,6 +23,7 @@ from edge_ser.models.student import Student, StudentConfig
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import Batch, ClipBatches
 from edge_ser.training.fit import FitSettings, fit
+from edge_ser.training.readout import fit_readout
 from edge_ser.training.student import StudentLoss, final_logits, mean_uar, mel_statistics
 
 __all__ = [
@@ -40,6 +41,11 @@ Loss = Callable[[torch.nn.Module, Batch, np.random.Generator], torch.Tensor]
 
 class Teacher(Protocol):
     """Somebody to learn from beside the labels."""
+
+    @property
+    def teaches_labels(self) -> bool:
+        """Whether its loss trains the last layer; if not, it is found in closed form."""
+        ...
 
     def facts(self) -> dict[str, Any]:
         """For the checkpoint's record."""
@@ -217,6 +223,8 @@ def _train(
         name=name,
     )
     write_text(out / "history.json", json.dumps(fitted.history, indent=1))
+    if teacher is not None and not teacher.teaches_labels:
+        fit_readout(student, bank, clips)
     return student.eval(), fitted.epoch
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_ser.audio import load_mono
 from edge_ser.engines.cache import store_engine
 from edge_ser.pack import Pack, open_pack
+from edge_ser.runtime.sources import DEMO
 
 from .engine_files import plan_of, sidecar_of
 
@@ -25,9 +27,9 @@ def steps() -> Any:
     from edge_ser.converters.convert import state_specs
     from edge_ser.converters.forms import FloatForm, Range, quantizable
     from edge_ser.converters.step_graph import build_step
-    from edge_ser.converters.tensorrt_steps import tensorrt_steps
+    from edge_ser.converters.tensorrt_steps import tensorrt_float_step, tensorrt_step
     from edge_ser.converters.weights import fold_student
-    from edge_ser.frontend import LogMelSpec
+    from edge_ser.frontend import LogMel, LogMelSpec
     from edge_ser.models.student import Student, StudentConfig
 
     torch.manual_seed(3)
@@ -41,11 +43,17 @@ def steps() -> Any:
     reference = build_step(weights, FloatForm())
     rng = np.random.default_rng(0)
     mels = [(rng.standard_normal((64, 400)) * 3 - 6).astype(np.float32) for _ in range(3)]
+    # Builds compare on the bundled sample.
+    mels.append(LogMel(LogMelSpec()).clip(load_mono(DEMO, LogMelSpec().rate_hz)))
     report = activation_ranges(
         reference.onnx, state_specs(reference), quantizable(weights), mels, config.step_frames
     )
     spans = {name: Range(*span) for name, span in report.ranges.items()}
-    return {"float": reference, **tensorrt_steps(weights, spans)}
+    return {
+        "float": reference,
+        "tensorrt": tensorrt_step(weights, spans),
+        "tensorrt-float": tensorrt_float_step(weights),
+    }
 
 
 @pytest.fixture(scope="session")

@@ -301,6 +301,7 @@ def tensorrt_module(gpu: Gpu, name: str, version: str) -> types.ModuleType:
 
     if name == "tensorrt_rtx":
         Engine.create_runtime_config = lambda self: Config()  # type: ignore[attr-defined]
+        trt.ComputeCapability = types.SimpleNamespace(SM75=75, SM86=86)  # type: ignore[attr-defined]
 
     class Runtime:
         def __init__(self, logger: Any) -> None:

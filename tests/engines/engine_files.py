@@ -10,8 +10,8 @@ from edge_ser.pack import Pack
 
 __all__ = ["KIOSK", "ORIN", "plan_of", "sidecar_of"]
 
-ORIN = Host("8.7", "Orin", "12.6", "36.4.3")
-KIOSK = Host("8.6", "RTX 3060", "12.8", None)
+ORIN = Host("8.7", "Orin", "540.4.0", "36.4.3", cuda="12.6")
+KIOSK = Host("8.6", "RTX 3060", "570.86.15", None, cuda="12.8")
 
 
 def plan_of(payload: bytes, backend: str = "tensorrt") -> bytes:
@@ -28,7 +28,7 @@ def sidecar_of(pack: Pack, content: bytes, **changes: Any) -> Sidecar:
     shapes = [TensorRecord("mel", "input", "float32", (1, 64, 8))]
     values: dict[str, Any] = {
         "backend": "tensorrt", "version": "10.3.0", "compute_capabilities": ("8.7",),
-        "gpu": "Orin", "driver": "12.6", "l4t": "36.4.3", "pack": pack.manifest.name,
+        "gpu": "Orin", "driver": "540.4.0", "cuda": "12.6", "l4t": "36.4.3", "pack": pack.manifest.name,
         "target": "tensorrt", "onnx_sha256": pack.manifest.files[target.file].sha256,
         "network_sha256": "0" * 64, "precision": "int8", "base": "fp16",
         "tensors": tuple(shapes), "settings": {}, "report": {},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -142,60 +143,66 @@ def test_the_cache_gives_the_chosen_one_else_the_newest(pack: Pack, tmp_path: Pa
     assert find() == chosen
 
 
-WRITER = """
-import sys
-sys.path.insert(0, {tests!r})
-from pathlib import Path
-from edge_ser.engines import read_sidecar
-from edge_ser.engines.cache import store_engine
-from dataclasses import replace
-import hashlib
-engine = Path(sys.argv[1])
-sidecar = read_sidecar(engine)
-print("go", flush=True)
-for count in range(10**9):
-    content = b"ftrt" + bytes([count % 256]) * 200_000
-    store_engine(engine, content, replace(
-        sidecar, engine_sha256=hashlib.sha256(content).hexdigest(), engine_bytes=len(content)))
-"""
+def write_until(engine: Path, content: bytes, sidecar: Any, point: int, in_bytes: bool) -> bool:
+    """Store an engine in a process that dies at ``point``; whether it did.
+
+    Args:
+        point: bytes after which the kernel ends the process in the midst of a write, or Python
+            calls after which it is killed.
+    """
+    child = os.fork()
+    if child == 0:
+        if in_bytes:
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (point, point))
+        else:
+            calls = iter(range(point))
+            sys.setprofile(
+                lambda *event: next(calls, None) is None and os.kill(os.getpid(), signal.SIGKILL)
+            )
+        store_engine(engine, content, sidecar)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
 
 
-def test_200_kills_in_mid_write_leave_no_broken_engine_in_use(stored: Path, pack: Pack) -> None:
-    """After each kill the engine is whole or refused, and the next write repairs it."""
+def test_200_kills_in_mid_write_leave_no_broken_engine_in_use(
+    stored: Path, pack: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each the engine is the old one, the new one or refused, and a build repairs it."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # is for power cuts, not for kills
     rng = np.random.default_rng(1)
-    script = WRITER.format(tests=str(Path(__file__).parent))
-    whole = refused = kills = 0
+    cache = EngineCache(stored.parent)
+    found = {"old": 0, "new": 0, "refused": 0}
     reasons: set[str] = set()
+    kills = 0
+    old = stored.read_bytes()
     while kills < 200:
-        with subprocess.Popen(
-            [sys.executable, "-c", script, str(stored)], stdout=subprocess.PIPE
-        ) as child:
-            assert child.stdout is not None
-            child.stdout.readline()
-            # Stop, look and go on many times in the life of one writer; the last is a kill.
-            for _ in range(20):
-                time.sleep(float(rng.uniform(0.0, 0.004)))
-                os.kill(child.pid, signal.SIGSTOP)
-                try:
-                    content = check(stored, pack)
-                    assert len(content) == 200_004 or content.startswith(b"ftrt")
-                    assert len(set(content[4:1000])) == 1 or len(content) != 200_004
-                    whole += 1
-                except BackendError as error:
-                    reasons.add("was changed" if "was changed" in str(error) else str(error))
-                    refused += 1
-                kills += 1
-                os.kill(child.pid, signal.SIGCONT)
-            child.kill()
+        new = plan_of(rng.bytes(40_000))
+        in_bytes = bool(rng.random() < 0.5)
+        point = int(rng.integers(0, 40_100 if in_bytes else 900))
+        killed = write_until(stored, new, sidecar_of(pack, new), point, in_bytes)
+        kills += killed
         try:
-            check(stored, pack)
-        except BackendError:
-            content = plan_of(b"repaired")
-            store_engine(stored, content, sidecar_of(pack, content))
-            assert check(stored, pack) == content
-    assert whole + refused == kills
-    assert all("was changed" in reason or "truncated" in reason for reason in reasons)
-    assert whole > 0
+            content = check(stored, pack)
+        except BackendError as error:
+            reasons.add(str(error).split(" (")[0])
+            assert cache.whole(stored, pack) is None  # so that the next build builds
+            found["refused"] += 1
+        else:
+            assert content == new or (killed and content == old)
+            found["old" if content == old else "new"] += killed
+        with cache.locked(stored):
+            store_engine(stored, new, sidecar_of(pack, new))
+        assert check(stored, pack) == new
+        old = new
+    assert reasons == {f"engine {stored} was changed"}
+    assert sum(found.values()) == 200
+    assert found["old"] > 20, found
+    assert found["refused"] > 20, found  # between the engine and its sidecar
+    # What the killed ones left half-written is gone, too.
+    assert [p.name for p in stored.parent.iterdir() if p.name.startswith(".")] == []
 
 
 def _note(log: str, word: str) -> None:

@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edge_ser.cli import main
 from edge_ser.engines import find_host
 from edge_ser.pack import Pack, bundled_packs, open_pack
 
@@ -39,18 +40,19 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(request.config.getoption("--gpu-backend"))
 
 
-@pytest.fixture(scope="module", params=["mixed", "fp16", "int8"])
+@pytest.fixture(scope="module", params=["mixed", "fp16", "int8", "fp32"])
 def built(
     request: pytest.FixtureRequest, model: Pack, backend: str, tmp_path_factory: Any
 ) -> dict[str, Any]:
     cache = tmp_path_factory.mktemp("engines")
-    done = subprocess.run(
-        [sys.executable, "-m", "edge_ser", "build", str(model.path), "--backend", backend,
-         "--precision", request.param, "--cache", str(cache), "--json"],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)  # type: ignore[no-any-return]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        status = main(
+            ["build", str(model.path), "--backend", backend, "--precision", request.param,
+             "--cache", str(cache), "--json"]
+        )  # fmt: skip
+    assert status == 0, "the reason is in the captured log"
+    return json.loads(said.getvalue())  # type: ignore[no-any-return]
 
 
 def load(model: Pack, backend: str, built: dict[str, Any]) -> Any:
@@ -66,6 +68,8 @@ def test_build(built: dict[str, Any], numbers: dict[str, Any]) -> None:
 
 
 def test_parity(model: Pack, backend: str, built: dict[str, Any], numbers: dict[str, Any]) -> None:
+    """On the pack's golden frames and the bundled sample, held to the gates of every form."""
+    from edge_ser.parity import Gates, missed_gates
     from edge_ser.runtime.backends import load_engine
     from edge_ser.runtime.parity import clips_of, compare_engines
 
@@ -74,7 +78,25 @@ def test_parity(model: Pack, backend: str, built: dict[str, Any], numbers: dict[
         model.manifest, reference, load(model, backend, built), clips_of(model)
     )
     numbers.update(parity.to_dict())
-    assert parity.agreement >= 0.95
+    assert missed_gates(built["precision"], parity, Gates()) == []
+
+
+def test_run(model: Pack, backend: str, built: dict[str, Any], numbers: dict[str, Any]) -> None:
+    """Samples in, events out, and the events say who made them."""
+    import numpy as np
+
+    from edge_ser.audio import load_mono
+    from edge_ser.runtime import Recognizer
+    from edge_ser.runtime.sources import DEMO
+
+    recognizer = Recognizer.open(
+        model.path, backend=backend, engine=Path(built["engine"]), require_backend=backend
+    )
+    with recognizer.stream() as stream:
+        events = list(stream.push(load_mono(DEMO, model.manifest.frontend.rate_hz)))
+    assert {event.backend for event in events} == {backend}
+    infer = [event.latency_ms.infer for event in events]
+    numbers.update({"events": len(events), "infer_p50_ms": float(np.median(infer))})
 
 
 def test_graph_capture(
@@ -85,6 +107,20 @@ def test_graph_capture(
     first = [stream.step().copy() for _ in range(5)]
     stream.reset()
     assert all((a == stream.step()).all() for a in first)
+
+
+def test_auto(model: Pack, backend: str, tmp_path: Path, numbers: dict[str, Any]) -> None:
+    """Every form is built, compared and timed, and the fastest that agrees is kept."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        status = main(
+            ["build", str(model.path), "--backend", backend, "--cache", str(tmp_path), "--json"]
+        )
+    assert status == 0
+    report = json.loads(said.getvalue())
+    numbers.update({"precision": report["precision"], "base": report["base"]})
+    numbers["trials"] = report["trials"]
+    assert report["note"] is None
 
 
 def test_latency(model: Pack, backend: str, built: dict[str, Any], numbers: dict[str, Any]) -> None:
