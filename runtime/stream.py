@@ -74,7 +74,7 @@ class Stream:
         self._deadline_ns = round(1e6 * spec.step_ms)
         self._mel = front_end.stream()
         self._engine = engine.stream()
-        self._mel_out = self._engine.mel[0]
+        self._mel_out: NDArray[np.float32] = self._engine.mel[0]
         self._samples = np.zeros(self._size, np.float32)
         self._filled = 0
         self._steps = 0

@@ -131,6 +131,6 @@ class StreamingLogMel:
 def transform(windows: FloatArray, out: NDArray[np.complex64]) -> None:
     """Write the spectra of ``(frames, n_fft) float32`` windows into ``out``."""
     if _IN_PLACE:
-        np.fft.rfft(windows, out=out)
+        np.fft.rfft(windows, out=out)  # type: ignore[arg-type]  # single precision is right
     else:
         out[...] = np.fft.rfft(windows)
