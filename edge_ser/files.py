@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import tempfile
@@ -12,15 +13,20 @@ from typing import BinaryIO
 
 from edge_ser.errors import InputError
 
-__all__ = ["check_writable", "replace_file", "write_text"]
+__all__ = ["check_writable", "exchange", "replace_file", "write_text"]
+
+_HERE, _SWAP = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 @contextmanager
-def replace_file(path: Path) -> Iterator[BinaryIO]:
+def replace_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     """A file to write that takes the place of ``path`` only when it is complete.
 
     It is written beside ``path``, synced and renamed. After an error or a kill the old file
     is still there, whole.
+
+    Args:
+        mode: permissions of the file; those that the umask leaves if None.
 
     Raises:
         InputError: the folder cannot be written to, or the disk is full.
@@ -37,7 +43,8 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files
+        # mkstemp makes private files
+        os.chmod(temporary, 0o666 & ~umask if mode is None else mode)
         os.replace(temporary, path)
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
@@ -65,3 +72,17 @@ def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8 so that ``path`` is never seen half-written."""
     with replace_file(path) as file:
         file.write(text.encode())
+
+
+def exchange(new: Path, old: Path) -> bool:
+    """Let two files or folders change places in one call, so that a kill finds one of them whole.
+
+    Returns:
+        False where the system has no such call (it is Linux's ``renameat2``).
+    """
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    status: int = rename(_HERE, os.fsencode(new), _HERE, os.fsencode(old), _SWAP)
+    return status == 0

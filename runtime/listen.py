@@ -29,6 +29,7 @@ class Listener:
         hold: not listening while it is held.
         deadlines: a hook of ``live``, whose ``deadline.miss`` events are told.
         waits: whether a source that is not there at the start is waited for.
+        beat: called whenever the listener got on, also while it waits for its source.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Listener:
         hold: Hold | None = None,
         deadlines: DeadlineWatcher | None = None,
         waits: bool = True,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._live = live
         self._open = open_source
@@ -49,6 +51,7 @@ class Listener:
         self._hold = hold or Hold()
         self._deadlines = deadlines
         self._waits = waits
+        self._beat = beat
         self._stop = threading.Event()
         self.source: str | None = None
         """Name of the open source, None while there is none."""
@@ -91,6 +94,7 @@ class Listener:
     def _pump(self, source: SampleSource) -> None:
         while not self._stop.is_set():
             heard = source.read()
+            self._beat()
             self._tell(self._live.hold(self._hold.held))
             if heard.lost:
                 self._tell(self._live.gap(heard.lost, "overflow"))
@@ -109,6 +113,7 @@ class Listener:
         for attempt, wait in enumerate(backoff(), 1):
             if self._stop.wait(wait):
                 return None
+            self._beat()
             try:
                 source = self._open()
             except (EdgeSerError, OSError) as error:

@@ -24,6 +24,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("edge-ser", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("edge-ser")
 
+# No test may see, or change, the packs that are installed on the machine it runs on.
+os.environ["EDGE_SER_PACKS"] = "/nonexistent/edge-ser-packs"
+os.environ.pop("EDGE_SER_PACK_KEY", None)
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

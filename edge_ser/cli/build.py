@@ -176,12 +176,22 @@ def _show(options: argparse.Namespace, built: Built, note: str | None) -> None:
 
 
 class _Progress:
-    """One line on a terminal, nothing elsewhere."""
+    """One line on a terminal; elsewhere, as in a journal, a line now and then, and systemd's."""
 
     def __init__(self, title: str) -> None:
         self._title = title
+        self._last = ("", -1)
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         if sys.stderr.isatty():
             end = "\n" if total and done >= total else ""
             print(f"\r\x1b[K{self._title}: {phase} {done}/{total}", end=end, file=sys.stderr)
+            return
+        from edge_ser.runtime.notify import notify
+
+        tenth = 10 * done // total if total else 0
+        if (phase, tenth) != self._last:
+            self._last = (phase, tenth)
+            said = f"building {self._title}: {phase} {done}/{total}"
+            if notify(f"STATUS={said}"):  # a service is waiting for this engine
+                print(f"edge-ser: {said}", file=sys.stderr, flush=True)

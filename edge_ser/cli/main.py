@@ -29,7 +29,9 @@ VERBS = {
     "replay": "recorded features through the model again, bit for bit",
     "build": "build a TensorRT engine of a pack",
     "parity": "compare two backends on the same audio",
-    "pack": "what a pack is and whether it is whole",
+    "pack": "what a pack is, install and switch packs, whether they are whole",
+    "doctor": "what this machine has, what would be used, and what to mend",
+    "bundle": "everything a board needs to install without a network, in one tar",
 }
 """Every verb in the order of use; each is a module of this package with ``add_arguments``
 and ``execute``, imported only when needed, so that ``-h`` works with no extra installed."""

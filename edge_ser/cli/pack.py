@@ -1,11 +1,12 @@
-"""``edge-ser pack``: list, describe and verify packs."""
+"""``edge-ser pack``: list, describe, verify, install and switch packs."""
 
 from __future__ import annotations
 
 import argparse
 
 from edge_ser.cli.options import add_json, print_json
-from edge_ser.pack import bundled_packs, open_pack
+from edge_ser.cli.pack_field import ACTIONS, add_actions
+from edge_ser.pack import Manifest, bundled_packs, open_pack
 
 __all__ = ["add_arguments", "execute"]
 
@@ -17,35 +18,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     info = actions.add_parser("info", help="the contract of a pack")
     verify = actions.add_parser("verify", help="check every file of a pack")
     for sub in (info, verify):
-        sub.add_argument("pack", nargs="?", help="folder, .tar or id (default: the bundled pack)")
+        sub.add_argument("pack", nargs="?", help="folder, .tar or id (default: the pack in use)")
         add_json(sub)
+    add_actions(actions)
 
 
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
-    return {"list": _list, "info": _info, "verify": _verify}[options.action](options)
+    actions = {"list": _list, "info": _info, "verify": _verify, **ACTIONS}
+    return actions[options.action](options)
 
 
 def _list(options: argparse.Namespace) -> int:
+    from edge_ser.errors import PackError
+    from edge_ser.store.store import PackStore
+
+    store = PackStore()
+    try:
+        active, trouble = store.selection.active, None
+    except PackError as error:
+        active, trouble = "?", str(error)
     rows = []
     for folder in bundled_packs():
         manifest = open_pack(folder).manifest
-        rows.append(
-            {
-                "id": manifest.id,
-                "version": manifest.version,
-                "path": str(folder),
-                "labels": list(manifest.labels),
-                "precision": next(iter(manifest.targets.values())).precision,
-                "bundled": True,
-            }
-        )
+        in_use = active is None and folder == bundled_packs()[0]
+        rows.append(_row(manifest, str(folder), bundled=True, active=in_use))
+    damaged = []
+    for item in store.installed():
+        if item.manifest is None:
+            damaged.append({"name": item.name, "path": str(item.path), "problem": item.problem})
+        else:
+            rows.append(
+                _row(item.manifest, str(item.path), bundled=False, active=item.name == active)
+            )
     if options.json:
-        print_json({"packs": rows})
-    else:
-        for row in rows:
-            print(f"{row['id']}@{row['version']}  {row['precision']}  {row['path']}")
+        print_json({"packs": rows, "damaged": damaged, "problem": trouble})
+        return 0
+    for row in rows:
+        mark = "*" if row["active"] else " "
+        where = "bundled" if row["bundled"] else row["path"]
+        print(f"{mark} {row['id']}@{row['version']}  {row['precision']}  {where}")
+    for bad in damaged:
+        print(f"! {bad['name']}  damaged: {bad['problem']}")
+    if trouble is not None:
+        print(f"! {trouble}")
     return 0
+
+
+def _row(manifest: Manifest, path: str, *, bundled: bool, active: bool) -> dict[str, object]:
+    return {
+        "id": manifest.id,
+        "version": manifest.version,
+        "path": path,
+        "labels": list(manifest.labels),
+        "precision": next(iter(manifest.targets.values())).precision,
+        "bundled": bundled,
+        "active": active,
+    }
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -107,11 +107,19 @@ def execute(options: argparse.Namespace) -> int:
             closing.enter_context(Recording(options.record, service.live))
         port = listening.getsockname()[1]
 
-        query = f"?token={token}" if token else ""
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        print(f"edge-ser: kiosk page at http://{host}:{port}/{query}", file=sys.stderr)
-        origins = tuple(options.allow_origin)
-        run(service, listening, token=token, origins=origins, loopback=loopback)
+        def say() -> None:
+            query = f"?token={token}" if token else ""
+            host = f"[{options.host}]" if ":" in options.host else options.host
+            print(f"edge-ser: kiosk page at http://{host}:{port}/{query}", file=sys.stderr)
+
+        run(
+            service,
+            listening,
+            say,
+            token=token,
+            origins=tuple(options.allow_origin),
+            loopback=loopback,
+        )
     return 0
 
 

@@ -12,10 +12,12 @@ from pathlib import Path, PurePosixPath
 
 from edge_ser.errors import PackError
 from edge_ser.pack.manifest import Manifest
+from edge_ser.store.selection import active_folder, is_name, store_folder
 
-__all__ = ["MANIFEST", "Pack", "bundled_packs", "open_pack"]
+__all__ = ["MANIFEST", "SIGNATURE", "Pack", "bundled_packs", "open_pack"]
 
 MANIFEST = "pack.json"
+SIGNATURE = "pack.sig"
 _BUNDLED = Path(__file__).resolve().parent.parent / "packs"
 _LARGEST_FILE = 512 * 2**20
 
@@ -65,9 +67,17 @@ class Pack:
         """
         for name in self.manifest.files:
             self.read(name)
-        extra = sorted(self._names() - set(self.manifest.files) - {MANIFEST})
+        extra = sorted(self._names() - set(self.manifest.files) - {MANIFEST, SIGNATURE})
         if extra:
             raise PackError(f"{self.path}: {extra[0]} does not belong to the pack; remove it")
+
+    def raw(self, name: str) -> bytes | None:
+        """Bytes of a file as they are, unchecked, ``pack.json`` and ``pack.sig`` among them.
+
+        Raises:
+            PackError: it is there and cannot be read.
+        """
+        return self._content(name)
 
     def _content(self, name: str) -> bytes | None:
         if self._members is not None:
@@ -99,13 +109,16 @@ def open_pack(where: Path | str | None = None) -> Pack:
     """Open a pack.
 
     Args:
-        where: folder or ``.tar`` of the pack, the id of a bundled one, or None for the
-            bundled default.
+        where: folder or ``.tar`` of the pack, the id of a bundled one, ``id@version`` of an
+            installed one, or None for the installed pack in use, else the bundled default.
 
     Raises:
         PackError: there is no such pack, or its description is broken.
     """
     if where is None:
+        active = active_folder(store_folder())
+        if active is not None:
+            return _open_folder(active)
         bundled = bundled_packs()
         if not bundled:
             raise PackError("this installation has no bundled pack; name one with --pack")
@@ -119,6 +132,9 @@ def open_pack(where: Path | str | None = None) -> Pack:
     for folder in bundled_packs():
         if folder.name == str(where):
             return _open_folder(folder)
+    installed = store_folder() / path.name
+    if is_name(str(where)) and installed.is_dir():
+        return _open_folder(installed)
     known = ", ".join(folder.name for folder in bundled_packs()) or "none"
     raise PackError(f"no pack at {where}: neither a folder nor a .tar file (bundled: {known})")
 

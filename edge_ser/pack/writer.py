@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import io
 import json
@@ -15,13 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge_ser.errors import InputError
-from edge_ser.files import replace_file
+from edge_ser.files import exchange, replace_file
 from edge_ser.pack.manifest import FileRecord, Manifest
 from edge_ser.pack.reader import MANIFEST
 
 __all__ = ["write_pack"]
-
-_HERE, _SWAP = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 def write_pack(manifest: Manifest, files: Mapping[str, bytes], out: Path) -> Manifest:
@@ -85,27 +82,13 @@ def _write_folder(files: Mapping[str, bytes], out: Path) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        if not out.exists() or not _exchange(temporary, out):
+        if not out.exists() or not exchange(temporary, out):
             _move_over(temporary, out)
     except OSError as error:
         raise InputError(f"cannot write the pack {out}: {error.strerror or error}") from error
     finally:
         if temporary is not None and temporary.exists():
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _exchange(new: Path, old: Path) -> bool:
-    """Let two folders change places in one call, so that a kill finds one of them whole.
-
-    Returns:
-        False where the system has no such call (it is Linux's ``renameat2``).
-    """
-    try:
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError):
-        return False
-    status: int = rename(_HERE, os.fsencode(new), _HERE, os.fsencode(old), _SWAP)
-    return status == 0
 
 
 def _move_over(new: Path, out: Path) -> None:

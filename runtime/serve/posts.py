@@ -14,6 +14,7 @@ from edge_ser.events import Event
 from edge_ser.runtime.serve.service import Service
 from edge_ser.runtime.serve.session import Session
 from edge_ser.runtime.serve.upload import file_of_form, samples_of
+from edge_ser.runtime.serve.vitals import Pulse
 
 __all__ = ["PostRoutes"]
 
@@ -52,18 +53,23 @@ class PostRoutes:
         content_type = request.headers.get("content-type", "")
         if content_type.startswith("multipart/form-data"):
             body = file_of_form(content_type, body)
+        with self._service.vitals.watching("a file") as pulse:
+            return self._heard_in(request.query_params.get("gate") == "1", body, pulse)
+
+    def _heard_in(self, gated: bool, body: bytes, pulse: Pulse) -> list[Event]:
         service = self._service
         session = Session(
             service.recognizer,
             "file",
-            gated=request.query_params.get("gate") == "1",
-            hooks=(service.metrics,),
+            gated=gated,
+            hooks=(service.metrics, pulse),
             utterances=service.settings.utterances,
             smoothing=service.settings.smoothing,
         )
         events = [session.started()]
         for samples in samples_of(body, service.recognizer.rate_hz):
-            events += session.push_samples(samples)
+            with pulse.working():
+                events += session.push_samples(samples)
         events += session.finish()
         for event in events:
             service.metrics.count(event)

@@ -7,9 +7,11 @@ import secrets
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from edge_ser.errors import InputError, MissingExtra, UsageError
+from edge_ser.runtime.notify import notify
 from edge_ser.runtime.serve.guard import is_loopback
 from edge_ser.runtime.serve.service import Service
 
@@ -58,10 +60,13 @@ def choose_token(token: str | None, host: str) -> str | None:
     return token
 
 
-def make_server(service: Service, **guarded: Any) -> uvicorn.Server:
+def make_server(
+    service: Service, on_ready: Callable[[], None] = lambda: None, **guarded: Any
+) -> uvicorn.Server:
     """The server of ``service``, not running yet.
 
     Args:
+        on_ready: called when it serves.
         guarded: ``token``, ``origins`` and ``loopback`` as
             :func:`~edge_ser.runtime.serve.app.build_app` takes them.
 
@@ -76,7 +81,14 @@ def make_server(service: Service, **guarded: Any) -> uvicorn.Server:
     from edge_ser.runtime.serve.app import build_app
 
     class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                on_ready()
+                notify("READY=1", f"STATUS={service.status}")
+
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            notify("STOPPING=1")
             # Listeners would wait for events, and the server for them.
             await service.dismiss()
             await super().shutdown(sockets)
@@ -97,30 +109,24 @@ def make_server(service: Service, **guarded: Any) -> uvicorn.Server:
     )
 
 
-def run(service: Service, listening: socket.socket, **guarded: Any) -> None:
-    """Serve until SIGINT or SIGTERM, in the main thread; arguments as of :func:`make_server`."""
-    server = make_server(service, **guarded)
+def run(
+    service: Service,
+    listening: socket.socket,
+    on_ready: Callable[[], None] = lambda: None,
+    **guarded: Any,
+) -> None:
+    """Serve until SIGINT or SIGTERM, in the main thread.
+
+    Args:
+        on_ready: called when the model has made a step and the microphone is being opened.
+        guarded: as :func:`make_server` takes them.
+    """
+    server = make_server(service, on_ready, **guarded)
     # Once it has shut down, uvicorn raises the signal again that told it to. By default that
     # would end the process before recordings are completed and brokers told.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    notify("READY=1")
     try:
         server.run(sockets=[listening])
     finally:
-        notify("STOPPING=1")
         sys.stderr.flush()
-
-
-def notify(state: str) -> None:
-    """Tell systemd, where it asked to be told (``Type=notify``)."""
-    where = os.environ.get("NOTIFY_SOCKET")
-    if not where:
-        return
-    address = "\0" + where[1:] if where.startswith("@") else where
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire:
-        try:
-            wire.connect(address)
-            wire.send(state.encode())
-        except OSError:
-            return

@@ -16,9 +16,11 @@ from edge_ser.runtime.hooks.deadline import DeadlineWatcher
 from edge_ser.runtime.listen import Listener
 from edge_ser.runtime.live import LiveStream
 from edge_ser.runtime.live_source import SampleSource
+from edge_ser.runtime.notify import notify, watchdog_s
 from edge_ser.runtime.recognizer import Recognizer
 from edge_ser.runtime.serve.bus import Bus
 from edge_ser.runtime.serve.metrics import Metrics
+from edge_ser.runtime.serve.vitals import Vitals, probe_of
 from edge_ser.runtime.smoothing import SmoothingSettings
 from edge_ser.runtime.utterances import UtteranceSettings
 
@@ -78,6 +80,7 @@ class Service:
         self.settings = settings or ServiceSettings()
         self.hold = hold or Hold()
         self.metrics = Metrics(recognizer)
+        self.vitals = Vitals()
         self.bus = Bus(self.settings.max_queue)
         self.n_connections = 0
         self.last_state: dict[str, Any] | None = None
@@ -87,8 +90,11 @@ class Service:
         self._deadlines: DeadlineWatcher | None = None
         self._listening: Background | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._probe = probe_of(recognizer.engine)
+        self._feeding: asyncio.Task[None] | None = None
         if open_source is not None:
             self._deadlines = deadlines = DeadlineWatcher()
+            self._pulse = self.vitals.add("the microphone", always=True)
             self.live = LiveStream(
                 recognizer,
                 self.settings.stream_id,
@@ -104,17 +110,28 @@ class Service:
                 rate_hz=recognizer.rate_hz,
                 hold=self.hold,
                 deadlines=deadlines,
+                beat=self._pulse.beat,
             )
 
     def start(self) -> None:
-        """Begin to listen; called in the event loop."""
+        """Begin to listen; called in the event loop.
+
+        A model that cannot make a step ends the start here, before anybody is told to be ready.
+        """
+        self._probe()
         self._loop = asyncio.get_running_loop()
+        period_s = watchdog_s()
+        if period_s is not None:
+            self._feeding = asyncio.create_task(self._feed(period_s))
         if (listener := self.listener) is not None:
+            self._pulse.beat()
             self._listening = Background(lambda _: listener.run(), "listening", patience_s=5.0)
             self._listening.start()
 
     async def stop(self) -> None:
         """Stop listening and let every listener end."""
+        if self._feeding is not None:
+            self._feeding.cancel()
         if self.listener is not None and self._listening is not None:
             self.listener.stop()
             await asyncio.to_thread(self._listening.stop)
@@ -185,3 +202,31 @@ class Service:
             if self.listener.source is None:
                 return False, "the microphone is not there"
         return True, "ready"
+
+    @property
+    def status(self) -> str:
+        """One line for ``systemctl status``."""
+        name = self.recognizer.manifest.name
+        if self.listener is None:
+            return f"{name}, for streams of clients"
+        source = self.listener.source
+        return f"{name}, " + ("waiting for the microphone" if source is None else f"hears {source}")
+
+    async def _feed(self, period_s: float) -> None:
+        """Tell systemd's watchdog that all is well, for as long as it is.
+
+        Before every sign of life the model makes a real step, and every stream that is at work
+        must have made one lately. A hang of the model, of a stream, of the microphone's thread
+        or of the event loop leaves the watchdog unfed, and systemd starts the service again.
+        """
+        said = None
+        while True:
+            await asyncio.to_thread(self._probe)
+            reason = self.vitals.stuck(period_s / 2)
+            if reason is None:
+                notify("WATCHDOG=1", f"STATUS={self.status}")
+            elif reason.split(" made ")[0] != said:
+                said = reason.split(" made ")[0]
+                log.error("%s; the watchdog is not fed any more", reason)
+                notify(f"STATUS={reason}")
+            await asyncio.sleep(period_s / 4)

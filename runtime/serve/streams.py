@@ -14,6 +14,7 @@ from edge_ser.events import Event
 from edge_ser.runtime.serve.listeners import SLOW
 from edge_ser.runtime.serve.service import Service
 from edge_ser.runtime.serve.session import Session
+from edge_ser.runtime.serve.vitals import Pulse
 
 __all__ = ["StreamRoutes"]
 
@@ -34,16 +35,25 @@ class StreamRoutes:
             await socket.close(SLOW, busy)
             return
         # A client that went away hears nothing of what we were about to say.
-        with self._service.connected(), contextlib.suppress(WebSocketDisconnect, RuntimeError):
-            await self._run(socket)
+        with (
+            self._service.connected(),
+            contextlib.suppress(WebSocketDisconnect, RuntimeError),
+            self._service.vitals.watching(f"client {self._n_streams + 1}") as pulse,
+        ):
+            await self._run(socket, pulse)
 
-    async def _run(self, socket: WebSocket) -> None:
+    async def _run(self, socket: WebSocket, pulse: Pulse) -> None:
         service = self._service
         try:
-            session, publish = self._session(socket)
+            session, publish = self._session(socket, pulse)
         except EdgeSerError as error:
             await socket.close(POLICY, str(error)[:120])
             return
+
+        def push(data: bytes) -> list[Event]:
+            with pulse.working():
+                return session.push(data)
+
         send = _Sender(socket, service, publish)
         await send.all([session.started()])
         while True:
@@ -54,7 +64,7 @@ class StreamRoutes:
             try:
                 if data is not None:
                     # A few samples complete no step and are cheaper done than handed over.
-                    events = await asyncio.to_thread(session.push, data)
+                    events = await asyncio.to_thread(push, data)
                     ended = False
                 else:
                     ended = _is_end(text)
@@ -69,7 +79,7 @@ class StreamRoutes:
                 await socket.close(1000)
                 return
 
-    def _session(self, socket: WebSocket) -> tuple[Session, bool]:
+    def _session(self, socket: WebSocket, pulse: Pulse) -> tuple[Session, bool]:
         query = socket.query_params
         unknown = sorted(set(query) - {"gate", "every", "publish", "stream_id", "token"})
         if unknown:
@@ -88,7 +98,7 @@ class StreamRoutes:
             query.get("stream_id", f"ws{self._n_streams}")[:64],
             gated=query.get("gate") == "1",
             every=int(query.get("every", "1")),
-            hooks=(self._service.metrics,),
+            hooks=(self._service.metrics, pulse),
             utterances=settings.utterances,
             smoothing=settings.smoothing,
         )

@@ -16,7 +16,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     packs = json.loads(capsys.readouterr().out)["packs"]
     assert len(packs) == len(bundled_packs())
     for pack in packs:
-        assert set(pack) == {"id", "version", "path", "labels", "precision", "bundled"}
+        assert set(pack) == {"id", "version", "path", "labels", "precision", "bundled", "active"}
         assert pack["bundled"] is True
     assert main(["pack", "list"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(packs)

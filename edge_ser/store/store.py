@@ -1,0 +1,387 @@
+"""Install, choose and roll back packs; at every moment one whole pack is in use."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edge_ser.errors import InputError, PackError
+from edge_ser.files import exchange
+from edge_ser.pack import Manifest, Pack, bundled_packs, open_pack
+from edge_ser.pack.reader import MANIFEST, SIGNATURE
+from edge_ser.store.lock import locked
+from edge_ser.store.order import is_older, sort_key
+from edge_ser.store.selection import (
+    SELECTION,
+    Selection,
+    is_name,
+    read_selection,
+    store_folder,
+    sync_folder,
+    write_selection,
+)
+from edge_ser.store.signature import check_signature, trusted_file
+
+__all__ = ["BUNDLED", "Check", "Installed", "PackStore"]
+
+BUNDLED = "bundled"
+"""Name under which the pack that came with edge-ser is chosen."""
+
+_INCOMING = ".incoming-"
+_MARGIN_BYTES = 1 << 20
+_ATTEMPTS = 2
+Check = Callable[[Path], None]
+"""Raises when the pack in a folder does not work on this machine."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """One folder of the store.
+
+    Attributes:
+        name: ``id@version``.
+        path: its folder.
+        manifest: None if it is damaged.
+        problem: what is wrong with it, if anything.
+    """
+
+    name: str
+    path: Path
+    manifest: Manifest | None
+    problem: str | None
+
+
+class PackStore:
+    """The packs below one folder.
+
+    Args:
+        folder: None for the one of :func:`~edge_ser.store.selection.store_folder`.
+        wait_s: how long another process may be at work before an error says so.
+    """
+
+    def __init__(self, folder: Path | None = None, *, wait_s: float = 30.0) -> None:
+        self.folder = (store_folder() if folder is None else folder).absolute()
+        self._wait_s = wait_s
+
+    @property
+    def selection(self) -> Selection:
+        """What is in use.
+
+        Raises:
+            PackError: ``active.json`` is damaged.
+        """
+        return read_selection(self.folder)
+
+    def installed(self) -> list[Installed]:
+        """Every installed pack, damaged ones too, sorted by name and version."""
+        found = [path for path in _folders(self.folder) if is_name(path.name)]
+        rows = [_look_at(path) for path in found]
+        return sorted(rows, key=_by_version)
+
+    def install(
+        self, source: Path | str, check: Check, *, allow_older: bool = False, activate: bool = True
+    ) -> str:
+        """Bring the pack in ``source`` into the store, and put it to use if it passes.
+
+        The order is: read and verify, signature, version, room, copy beside the others, check the
+        copy, rename, switch. Whatever fails or is killed, the pack in use stays as it was.
+
+        Args:
+            source: ``.tar`` or folder.
+            check: raises when the copy does not compute right here.
+            allow_older: take a pack that is older than the one of the same id in use.
+            activate: switch to it.
+
+        Returns:
+            ``id@version``.
+
+        Raises:
+            PackError: the pack is broken, older, not signed as asked, or for other machines.
+            InputError: no room, not writable, or another process is at work.
+            EdgeSerError: what ``check`` raises.
+        """
+        pack = open_pack(source)
+        name = pack.manifest.name
+        manifest, signature = pack.raw(MANIFEST), pack.raw(SIGNATURE)
+        pack.verify()
+        if not is_name(name):
+            raise PackError(
+                f"{source}: {name!r} cannot be the name of a folder; convert it with a version "
+                "made of letters, digits, '.', '+', '_' and '-'"
+            )
+        keys = trusted_file(self.folder)
+        if keys is not None:
+            check_signature(manifest or b"", signature, keys, name)
+        with self._changing():
+            if activate:
+                self._refuse_older(pack.manifest, allow_older)
+            folder = self.folder / name
+            if not self._has(folder, manifest):
+                with self._copy(pack) as copy:
+                    check(copy)
+                    _put_in_place(copy, folder)
+                    sync_folder(self.folder)
+            else:
+                check(folder)
+            if activate:
+                self._switch(name)
+        return name
+
+    def use(self, name: str, check: Check) -> None:
+        """Put the installed pack ``name``, or ``bundled``, to use after checking it.
+
+        Raises:
+            PackError: it is not installed or broken.
+            EdgeSerError: what ``check`` raises.
+        """
+        with self._changing():
+            check(self._whole(name))
+            self._switch(None if name == BUNDLED else name)
+
+    def rollback(self) -> str:
+        """Put the pack before this one to use again.
+
+        Returns:
+            its name, or ``bundled``.
+
+        Raises:
+            PackError: there is none before it.
+        """
+        with self._changing():
+            selection = self.selection
+            if selection.active is None and selection.previous is None:
+                raise PackError("the bundled pack is in use; there is nothing to go back to")
+            return self._go_back(selection)
+
+    def confirm(self) -> str | None:
+        """Note that the service came up with the active pack.
+
+        Returns:
+            its name, None if there was nothing to note.
+        """
+        if self.selection.attempts is None:
+            return None
+        with self._changing():
+            selection = self.selection
+            if selection.attempts is not None:
+                write_selection(self.folder, replace(selection, attempts=None))
+            return selection.active
+
+    def attempt(self) -> str | None:
+        """Look at the pack in use before the service starts; go back if it is not good.
+
+        A pack that is damaged, or with which the service did not come up twice, gives way to the
+        one before it.
+
+        Returns:
+            why the store went back, None if it did not.
+        """
+        if not (self.folder / SELECTION).exists():
+            return None
+        with self._changing():
+            try:
+                selection = self.selection
+            except PackError as error:
+                write_selection(self.folder, Selection())
+                return f"the bundled pack is in use now: {error}"
+            if selection.active is None:
+                return None
+            reason = None
+            try:
+                self._whole(selection.active)
+            except PackError as error:
+                reason = str(error)
+            if selection.attempts is not None and reason is None:
+                if selection.attempts < _ATTEMPTS:
+                    write_selection(
+                        self.folder, replace(selection, attempts=selection.attempts + 1)
+                    )
+                else:
+                    reason = f"the service did not come up {_ATTEMPTS} times"
+            if reason is None:
+                return None
+            now = self._go_back(selection)
+            return f"{selection.active} gave way to {now}: {reason}"
+
+    def remove(self, name: str) -> None:
+        """Delete an installed pack that is neither in use nor the one a rollback takes.
+
+        Raises:
+            PackError: it is not installed, in use, or kept for a rollback.
+        """
+        with self._changing():
+            selection = self.selection
+            if name in (selection.active, selection.previous):
+                raise PackError(f"{name} is in use or kept for a rollback; choose another first")
+            folder = self.folder / name
+            if not is_name(name) or not folder.is_dir():
+                raise PackError(f"no pack {name} is installed; see: edge-ser pack list")
+            # Out of sight in one call, so that no half of it is ever listed.
+            aside = Path(tempfile.mkdtemp(dir=self.folder, prefix=_INCOMING))
+            os.replace(folder, aside / "pack")
+            shutil.rmtree(aside, ignore_errors=True)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with locked(self.folder, self._wait_s):
+            for left in _folders(self.folder):
+                if left.name.startswith(_INCOMING):  # of an installation that was killed
+                    shutil.rmtree(left, ignore_errors=True)
+            yield
+
+    def _refuse_older(self, manifest: Manifest, allow_older: bool) -> None:
+        sort_key(manifest.version)
+        try:
+            now = open_pack(self._path(self.selection.active)).manifest
+        except PackError:
+            return  # what is damaged cannot be newer
+        if now.id != manifest.id or allow_older or not is_older(manifest.version, now.version):
+            return
+        raise PackError(
+            f"{manifest.name} is older than {now.name}, which is in use; take it all the same with "
+            "--allow-older"
+        )
+
+    def _path(self, active: str | None) -> Path:
+        if active is not None:
+            return self.folder / active
+        bundled = bundled_packs()
+        if not bundled:
+            raise PackError("this installation has no bundled pack")
+        return bundled[0]
+
+    def _whole(self, name: str) -> Path:
+        """Folder of the pack ``name``, every file of it verified."""
+        if name == BUNDLED:
+            folder = self._path(None)
+        elif is_name(name) and (self.folder / name).is_dir():
+            folder = self.folder / name
+        else:
+            known = ", ".join([item.name for item in self.installed()] + [BUNDLED])
+            raise PackError(f"no pack {name} is installed in {self.folder}; there are: {known}")
+        pack = open_pack(folder)
+        pack.verify()
+        keys = trusted_file(self.folder)
+        if keys is not None and name != BUNDLED:
+            check_signature(pack.raw(MANIFEST) or b"", pack.raw(SIGNATURE), keys, name)
+        return folder
+
+    def _has(self, folder: Path, manifest: bytes | None) -> bool:
+        """Whether this very pack stands there already, whole.
+
+        Raises:
+            PackError: another one of the same name does.
+        """
+        if not folder.exists():
+            return False
+        try:
+            pack = open_pack(folder)
+            pack.verify()
+        except PackError:
+            return False  # damaged: the new copy repairs it
+        if pack.raw(MANIFEST) != manifest:
+            raise PackError(
+                f"another {folder.name} is installed already, with other content; give the new "
+                f"one a version of its own, or: edge-ser pack remove {folder.name}"
+            )
+        return True
+
+    @contextmanager
+    def _copy(self, pack: Pack) -> Iterator[Path]:
+        """A verified and synced copy of ``pack`` beside the others, gone after the block."""
+        wanted = sum(record.bytes for record in pack.manifest.files.values()) + _MARGIN_BYTES
+        free = shutil.disk_usage(self.folder).free
+        if free < wanted:
+            raise InputError(
+                f"{self.folder} has {free / 1e6:.1f} MB free, {pack.manifest.name} needs "
+                f"{wanted / 1e6:.1f} MB; make room (edge-ser pack remove) and try again"
+            )
+        copy = None
+        try:
+            copy = Path(tempfile.mkdtemp(dir=self.folder, prefix=_INCOMING))
+            for name in (*pack.manifest.files, SIGNATURE, MANIFEST):
+                content = pack.raw(name)
+                if content is not None:
+                    _write_synced(copy / name, content)
+            for folder in (*(path for path in copy.rglob("*") if path.is_dir()), copy):
+                folder.chmod(0o755)  # root installs, and the service reads as a user of its own
+                sync_folder(folder)
+            open_pack(copy).verify()
+            yield copy
+        except OSError as error:
+            why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or error
+            raise InputError(f"cannot install {pack.manifest.name}: {why}") from error
+        finally:
+            if copy is not None:
+                shutil.rmtree(copy, ignore_errors=True)
+
+    def _switch(self, name: str | None) -> None:
+        try:
+            selection = self.selection
+        except PackError:
+            selection = Selection()  # choosing again is the cure for a damaged choice
+        if name == selection.active:
+            return
+        write_selection(self.folder, Selection(name, selection.active, None if name is None else 0))
+
+    def _go_back(self, selection: Selection) -> str:
+        """The pack before, or where that is damaged too, the bundled one."""
+        previous = selection.previous
+        if previous is not None:
+            try:
+                self._whole(previous)
+            except PackError:
+                previous = None
+        write_selection(self.folder, Selection(previous, None, None))
+        return previous or BUNDLED
+
+
+def _folders(store: Path) -> list[Path]:
+    try:
+        return [path for path in store.iterdir() if path.is_dir() and not path.is_symlink()]
+    except OSError:
+        return []
+
+
+def _look_at(path: Path) -> Installed:
+    try:
+        pack = open_pack(path)
+        if pack.manifest.name != path.name:
+            raise PackError(f"{path} holds {pack.manifest.name}; install it again")
+        pack.verify()
+    except PackError as error:
+        return Installed(path.name, path, None, str(error))
+    return Installed(path.name, path, pack.manifest, None)
+
+
+def _by_version(row: Installed) -> tuple[str, bool, object]:
+    name, _, version = row.name.partition("@")
+    try:
+        return name, True, sort_key(version)
+    except PackError:
+        return name, False, version
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        os.fchmod(file.fileno(), 0o644)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _put_in_place(copy: Path, folder: Path) -> None:
+    """Rename ``copy`` to ``folder``; a damaged one there changes places with it."""
+    if folder.exists():
+        if not exchange(copy, folder):
+            shutil.rmtree(folder)
+            os.replace(copy, folder)
+    else:
+        os.replace(copy, folder)
