@@ -61,7 +61,7 @@ class FloatStepper:
             feed["mel"] = np.ascontiguousarray(mel[None, :, start : start + step_frames])
             logits, *rest = self._session.run(names, feed)
             for spec, value in zip(self._states, rest, strict=False):
-                feed[spec.input] = value
+                feed[spec.input] = np.ascontiguousarray(spec.newest(value))
             inside = dict(zip(self._watch, rest[len(self._states) :], strict=True))
             yield logits[0], inside
 

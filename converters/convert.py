@@ -18,8 +18,8 @@ from edge_ser import __version__
 from edge_ser.audio import load_mono
 from edge_ser.calibration import FloatStepper, RangeReport, activation_ranges, choose_clips
 from edge_ser.converters.card import model_card
+from edge_ser.converters.cpu_step import build_cpu_step
 from edge_ser.converters.forms import (
-    CpuInt8Form,
     FloatForm,
     Range,
     quantizable,
@@ -148,7 +148,7 @@ def convert(
 
 def _step(target: str, weights: StepWeights, ranges: Mapping[str, Range]) -> StepModel:
     if target == "cpu":
-        return build_step(weights, CpuInt8Form(ranges))
+        return build_cpu_step(weights, ranges)
     if target == "tensorrt":
         return tensorrt_step(weights, ranges)
     if target == "tensorrt-float":
@@ -159,7 +159,15 @@ def _step(target: str, weights: StepWeights, ranges: Mapping[str, Range]) -> Ste
 def state_specs(model: StepModel) -> tuple[StateSpec, ...]:
     """The states of ``model`` as a pack describes them."""
     return tuple(
-        StateSpec(state.name, state.next_name, state.shape, state.dtype, state.before)
+        StateSpec(
+            state.name,
+            state.next_name,
+            state.shape,
+            state.dtype,
+            state.before,
+            state.ahead,
+            state.time_axis,
+        )
         for state in model.states
     )
 

@@ -1,8 +1,7 @@
-"""The numeric forms of the step for CPUs: float, and INT8; TensorRT's are in tensorrt_forms."""
+"""The float form of the step, and what the forms share; INT8: cpu_step and tensorrt_forms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,6 @@ from edge_ser.converters.onnx_writer import GraphWriter, Grid, Value
 from edge_ser.converters.weights import ConvWeights, StepWeights
 
 __all__ = [
-    "CpuInt8Form",
     "FloatForm",
     "Range",
     "quantizable",
@@ -93,95 +91,6 @@ class FloatForm:
         return attend_by_columns(g, name, q, keys, values, unchanged)
 
 
-class CpuInt8Form:
-    """What ONNX Runtime's CPU kernels like.
-
-    Unsigned activations with the channels of one moment side by side, integer state, no float
-    between convolutions. Weights are symmetric per output channel and use 7 of their 8 bits:
-    kernels of x86 processors without VNNI add two products in 16 bits, which 8-bit weights can
-    overflow.
-
-    Args:
-        ranges: of every activation, by name.
-    """
-
-    time_axis = 1
-
-    def __init__(self, ranges: Mapping[str, Range]) -> None:
-        self._grids = {name: unsigned_grid(span) for name, span in ranges.items()}
-
-    def history_grid(self, source: str) -> Grid | None:
-        """Past values stay on the grid of the activation."""
-        return self._grids[source]
-
-    def enter(self, g: GraphWriter, value: Value) -> Value:
-        """Quantized and turned once, at the door."""
-        return _turned(g, self._quantize(g, value, value.name))
-
-    def conv(self, g: GraphWriter, x: Value, conv: ConvWeights, source: str, relu: bool) -> Value:
-        """QLinearConv; the ReLU is the lower end of the output's grid."""
-        assert x.grid is not None
-        out = self._grids[conv.name]
-        stored, scales = quantize_weight(conv.weight, bits=7)
-        bias_scale = x.grid.scale * scales
-        bias = np.clip(np.round(conv.bias / bias_scale), -(2**31), 2**31 - 1).astype(np.int32)
-        inputs: list[Value | str] = [
-            x,
-            *grid_constants(g, x.grid),
-            g.constant(f"{conv.name}.weight", stored),
-            g.constant(f"{conv.name}.weight.scale", scales),
-            g.constant(f"{conv.name}.weight.zero", np.zeros(len(scales), np.int8)),
-            *grid_constants(g, out),
-            g.constant(f"{conv.name}.bias", bias),
-        ]
-        _, time, _ = x.shape
-        shape = (1, conv_length(time, conv), len(conv.weight))
-        return g.node(
-            "QLinearConv",
-            inputs,
-            shape,
-            conv.name,
-            grid=out,
-            domain="com.microsoft",
-            channels_last=1,
-            **conv_attributes(conv),
-        )
-
-    def join(self, g: GraphWriter, parts: list[Value], name: str) -> Value:
-        """QLinearConcat onto one common grid."""
-        grid = self._grids[name]
-        inputs: list[Value | str] = [*grid_constants(g, grid)]
-        channels = 0
-        for part in parts:
-            if part.grid is None:
-                part = _turned(g, self._quantize(g, part, part.name))
-            assert part.grid is not None
-            inputs += [part, *grid_constants(g, part.grid)]
-            channels += part.shape[2]
-        shape = (1, parts[0].shape[1], channels)
-        return g.node(
-            "QLinearConcat", inputs, shape, name, grid=grid, domain="com.microsoft", axis=2
-        )
-
-    def to_float(self, g: GraphWriter, x: Value) -> Value:
-        """Turned back and dequantized."""
-        assert x.grid is not None
-        turned = _turned(g, x)
-        inputs: list[Value | str] = [turned, *grid_constants(g, x.grid)]
-        return g.node("DequantizeLinear", inputs, turned.shape, f"{x.name}.float")
-
-    def attend(
-        self, g: GraphWriter, name: str, q: Value, keys: Value, values: Value, sink: str
-    ) -> Value:
-        """The small products stay in float."""
-        return attend_by_columns(g, name, q, keys, values, unchanged)
-
-    def _quantize(self, g: GraphWriter, x: Value, source: str) -> Value:
-        grid = self._grids[source]
-        inputs: list[Value | str] = [x, *grid_constants(g, grid)]
-        return g.node("QuantizeLinear", inputs, x.shape, f"{x.name}.stored", grid=grid)
-
-
 def unchanged(g: GraphWriter, x: Value, source: str) -> Value:
     """``x``: products in float need nothing in front."""
     return x
@@ -210,12 +119,6 @@ def conv_length(time: int, conv: ConvWeights) -> int:
     """Frames that the convolution makes of ``time`` frames."""
     reach = (int(conv.weight.shape[2]) - 1) * conv.dilation + 1
     return (time - reach) // conv.stride + 1
-
-
-def _turned(g: GraphWriter, x: Value) -> Value:
-    """``x`` with time and channels swapped."""
-    batch, a, b = x.shape
-    return g.node("Transpose", [x], (batch, b, a), f"{x.name}.turned", grid=x.grid, perm=[0, 2, 1])
 
 
 def unsigned_grid(span: Range) -> Grid:

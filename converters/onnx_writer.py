@@ -13,7 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_ser import __version__
 
-__all__ = ["GraphWriter", "Grid", "StateTensor", "Value"]
+__all__ = ["BATCH", "GraphWriter", "Grid", "StateTensor", "Value"]
+
+BATCH = "streams"
+"""Name of an axis of open length: how many streams a step is for."""
 
 OPSET = 16  # every TensorRT parser since 8.4 knows it, and ONNX Runtime since 1.11
 IR_VERSION = 8
@@ -43,6 +46,7 @@ class StateTensor:
 
     Attributes:
         before: what every entry holds before the stream begins, in stored units.
+        ahead: entries along ``time_axis`` of the output that stand before the new state.
     """
 
     name: str
@@ -50,35 +54,60 @@ class StateTensor:
     shape: tuple[int, ...]
     dtype: str
     before: float
+    ahead: int = 0
+    time_axis: int = 1
 
 
 class GraphWriter:
-    """Collects nodes, constants, inputs, outputs and state of one model."""
+    """Collects nodes, constants, inputs, outputs and state of one model.
 
-    def __init__(self) -> None:
+    Args:
+        batched: leave the axis of streams, mostly the first, open; values say 1 there.
+    """
+
+    def __init__(self, batched: bool = False) -> None:
+        self._batched = batched
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
+        self._streams_axes: dict[str, int] = {}  # of states
         self.states: list[StateTensor] = []
 
     def input(self, name: str, shape: tuple[int, ...]) -> Value:
         """A float input."""
-        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        self._inputs.append(self._info(name, TensorProto.FLOAT, shape))
         return Value(name, shape)
 
-    def output(self, value: Value, name: str) -> None:
-        """Make ``value`` the float output ``name``."""
-        self.node("Identity", [value], value.shape, name)
-        self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape))
+    def output(self, value: Value, name: str | None = None) -> None:
+        """Make ``value`` a float output, called ``name`` where it should be called differently."""
+        if name is not None:
+            self.node("Identity", [value], value.shape, name)
+        self._outputs.append(self._info(name or value.name, TensorProto.FLOAT, value.shape))
 
-    def state(self, name: str, shape: tuple[int, ...], before: float, grid: Grid | None) -> Value:
+    def _info(
+        self, name: str, element: int, shape: tuple[int, ...], streams_axis: int = 0
+    ) -> onnx.ValueInfoProto:
+        sizes: list[int | str] = list(shape)
+        if self._batched:
+            sizes[streams_axis] = BATCH
+        return helper.make_tensor_value_info(name, element, sizes)
+
+    def state(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        before: float,
+        grid: Grid | None,
+        streams_axis: int = 0,
+    ) -> Value:
         """A state input; give its successor with :meth:`keep`."""
         dtype = "float32"
         if grid is not None:
             dtype = "uint8"
             before = float(min(max(round(before / grid.scale) + grid.zero, 0), 255))
-        self._inputs.append(helper.make_tensor_value_info(name, _ELEMENT[dtype], shape))
+        self._inputs.append(self._info(name, _ELEMENT[dtype], shape, streams_axis))
+        self._streams_axes[name] = streams_axis
         self.states.append(StateTensor(name, f"{name}.next", shape, dtype, before))
         return Value(name, shape, grid)
 
@@ -91,16 +120,25 @@ class GraphWriter:
         self._add("Slice", [joined.name, self._bounds(begin), *ends], [next_name])
         self._finish_state(state, next_name)
 
+    def keep_joined(self, state: Value, joined: Value, axis: int) -> None:
+        """Return all of ``joined``; the next ``state`` is its newest part along ``axis``."""
+        self._finish_state(state, joined.name, joined.shape[axis] - state.shape[axis], axis)
+
     def replace_state(self, state: Value, successor_name: str) -> None:
         """Declare the already written value ``successor_name`` as the next ``state``."""
         self._finish_state(state, successor_name)
 
-    def _finish_state(self, state: Value, next_name: str) -> None:
+    def _finish_state(self, state: Value, next_name: str, ahead: int = 0, axis: int = 1) -> None:
         dtype = "float32" if state.grid is None else "uint8"
-        self._outputs.append(helper.make_tensor_value_info(next_name, _ELEMENT[dtype], state.shape))
+        shape = list(state.shape)
+        shape[axis] += ahead
+        streams_axis = self._streams_axes[state.name]
+        self._outputs.append(self._info(next_name, _ELEMENT[dtype], tuple(shape), streams_axis))
         for index, tensor in enumerate(self.states):
             if tensor.name == state.name:
-                self.states[index] = replace(tensor, next_name=next_name)
+                self.states[index] = replace(
+                    tensor, next_name=next_name, ahead=ahead, time_axis=axis
+                )
 
     def constant(self, name: str, array: NDArray[Any]) -> str:
         """An initializer; the same name may be given again with the same content."""
@@ -125,10 +163,11 @@ class GraphWriter:
 
     def reshape(self, value: Value, shape: tuple[int, ...], name: str) -> Value:
         """``value`` with another shape."""
-        key = "shape_" + "_".join(map(str, shape))
-        return self.node(
-            "Reshape", [value, self.constant(key, np.array(shape, np.int64))], shape, name
-        )
+        sizes = np.array(shape, np.int64)
+        if self._batched:
+            sizes[0] = 0  # as it is
+        key = "shape_" + "_".join(map(str, sizes))
+        return self.node("Reshape", [value, self.constant(key, sizes)], shape, name)
 
     def concat(self, values: Sequence[Value], axis: int, name: str) -> Value:
         """Values side by side; quantized ones must share their grid."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_ser.errors import BackendError
 from edge_ser.frontend import LogMel
@@ -11,6 +12,9 @@ from edge_ser.pack import Manifest, Pack, open_pack
 from edge_ser.runtime.backends import Engine, load_engine
 from edge_ser.runtime.stream import Stream
 from edge_ser.runtime.timing import Hook
+
+if TYPE_CHECKING:
+    from edge_ser.runtime.group import StreamGroup
 
 __all__ = ["Recognizer"]
 
@@ -98,4 +102,24 @@ class Recognizer:
         """
         return Stream(
             self.manifest, self.engine, self._front_end, stream_id, hooks=hooks, every=every
+        )
+
+    def group(
+        self, streams: int | Sequence[str], *, hooks: Sequence[Hook] = (), every: int = 1
+    ) -> StreamGroup:
+        """Several new streams that take their steps together, in one call of the model.
+
+        Args:
+            streams: how many, or the names that their events carry.
+            hooks: told of the time of every stage and step of every stream.
+            every: steps from one event of a stream to the next.
+
+        Raises:
+            UsageError: no stream is asked for, or two have one name.
+        """
+        from edge_ser.runtime.group import StreamGroup
+
+        names = [f"stream{i}" for i in range(streams)] if isinstance(streams, int) else streams
+        return StreamGroup(
+            self.manifest, self.engine, self._front_end, names, hooks=hooks, every=every
         )

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,34 @@ from numpy.typing import NDArray
 from edge_ser.audio import check_finite
 from edge_ser.errors import InputError, UsageError
 from edge_ser.events import Event, Latency
-from edge_ser.frontend import LogMel
 from edge_ser.pack import Manifest
 from edge_ser.runtime.backends import Engine
-from edge_ser.runtime.timing import Hook, Hooks, StageTiming, StepTiming
+from edge_ser.runtime.timing import Hook, Hooks, clock
 
 __all__ = ["Stream"]
 
 _INT16_SCALE = np.float32(1.0 / 32768.0)
 _LARGEST_SAMPLE = 1e6  # far beyond -1..1 and even int16 units, far from overflow in a square
+
+
+class FrontEndStream(Protocol):
+    """Features of one stream, see ``edge_ser.frontend.StreamingLogMel``."""
+
+    def step(self, samples: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+        """Write the features of a step into ``out``."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the stream."""
+        ...
+
+
+class FrontEnd(Protocol):
+    """What makes the features of streams, see ``edge_ser.frontend.LogMel``."""
+
+    def stream(self) -> FrontEndStream:
+        """Features of a new stream."""
+        ...
 
 
 class Stream:
@@ -36,7 +55,7 @@ class Stream:
         self,
         manifest: Manifest,
         engine: Engine,
-        front_end: LogMel,
+        front_end: FrontEnd,
         stream_id: str,
         *,
         hooks: Sequence[Hook],
@@ -55,16 +74,18 @@ class Stream:
         self._deadline_ns = round(1e6 * spec.step_ms)
         self._mel = front_end.stream()
         self._engine = engine.stream()
+        self._mel_out: NDArray[np.float32] = self._engine.mel[0]
         self._samples = np.zeros(self._size, np.float32)
         self._filled = 0
         self._steps = 0
         self._heard = 0  # samples, the zeros that fill up the last step not counted
         self._seq = 0
         self._every = every
-        self._hooks = Hooks(hooks)
+        self._hooks = Hooks(hooks, stream_id, self._deadline_ns, ("frontend", "infer", "post"))
         self._probabilities: list[float] = []
         self._latency = Latency()
         self._closed = False
+        self._ended = False  # the final event of the utterance was made
         self._utterance_id = "u1"
         self._begin = 0  # sample of the stream at which the utterance begins
 
@@ -83,7 +104,7 @@ class Stream:
         self._filled = self._heard = 0
         self._probabilities = []
         self._utterance_id, self._begin = utterance_id, begin
-        self._closed = False
+        self._closed = self._ended = False
 
     @property
     def heard(self) -> int:
@@ -102,19 +123,18 @@ class Stream:
             probabilities: what the model said at the end of the utterance.
             heard: its length in samples.
         """
-        self._closed = True
+        self._closed = self._ended = True
         self._probabilities, self._heard = probabilities, heard
         return self._event("speech_ended")
 
     @property
     def mel(self) -> NDArray[np.float32]:
         """Features of the last step, ``(n_mels, step_frames)``; overwritten by the next."""
-        mel: NDArray[np.float32] = self._engine.mel[0]
-        return mel
+        return self._mel_out
 
     def step_features(self, mel: NDArray[np.float32]) -> list[float]:
         """Probabilities after a step on features ``(n_mels, step_frames) float32``."""
-        self._engine.mel[0] = mel
+        self._mel_out[...] = mel
         self._probabilities = _softmax(self._engine.step()[0].tolist(), self._sharpness)
         return self._probabilities
 
@@ -133,28 +153,42 @@ class Stream:
                 all bounds; nothing of this chunk was taken.
             UsageError: the stream was finished.
         """
-        if self._closed:
-            raise UsageError(f"stream {self.stream_id} is finished; open a new one")
+        self.check_open()
         self.check(pcm)
         events: list[Event] = []
         taken, n = 0, len(pcm)
         while taken < n:
-            part = pcm[taken : taken + self._size - self._filled]
-            end = self._filled + len(part)
-            if part.dtype == np.int16:
-                np.multiply(part, _INT16_SCALE, out=self._samples[self._filled : end])
-            else:
-                self._samples[self._filled : end] = part
-            taken += len(part)
-            self._filled = end
-            if end == self._size:
-                self._heard += self._size
-                if (self._steps + 1) % self._every == 0:
-                    events.append(self._step("interval"))
-                else:
-                    self._step(None)
-                self._filled = 0
+            taken += self.fill(pcm, taken)
+            if self.full:
+                event = self._step(None)
+                if event is not None:
+                    events.append(event)
         return events
+
+    def check_open(self) -> None:
+        """Raise UsageError when the stream was finished."""
+        if self._closed:
+            raise UsageError(f"stream {self.stream_id} is finished; open a new one")
+
+    def fill(self, pcm: NDArray[Any], start: int) -> int:
+        """Take samples of ``pcm`` from ``start`` on until a step is full.
+
+        Returns:
+            How many were taken.
+        """
+        begin = self._filled
+        part = pcm[start : start + self._size - begin]
+        self._filled = end = begin + len(part)
+        if part.dtype == np.int16:
+            np.multiply(part, _INT16_SCALE, out=self._samples[begin:end])
+        else:
+            self._samples[begin:end] = part
+        return len(part)
+
+    @property
+    def full(self) -> bool:
+        """Whether the samples for a step are there."""
+        return self._filled == self._size
 
     def finish(self) -> Event | None:
         """End the stream; what is left of a step is filled up with silence.
@@ -162,16 +196,28 @@ class Stream:
         Returns:
             The final event, which speaks for the whole utterance; None if nothing was heard.
         """
+        return self._step("speech_ended") if self.end() else self.last_word()
+
+    def end(self) -> bool:
+        """Take no more samples; whether a last step, filled up with silence, is due."""
         if self._closed:
-            return None
+            self._ended = True
+            return False
         self._closed = True
-        if self._filled:
-            self._heard += self._filled
-            self._samples[self._filled :] = 0.0
-            return self._step("speech_ended")
-        if not self._probabilities:
+        self._samples[self._filled :] = 0.0
+        return self._filled > 0
+
+    def last_word(self) -> Event | None:
+        """The final event when no step is left to take; None if there is nothing to tell."""
+        self.settle()
+        if self._ended or not self._probabilities:
             return None
+        self._ended = True
         return self._event("speech_ended")
+
+    def settle(self) -> None:
+        """Tell hooks that take blocks of steps what they were not told yet."""
+        self._hooks.settle()
 
     def notice(self, type: str, **detail: Any) -> Event:  # noqa: A002 - the event's own word
         """An event that is no emotion, with the next number of this stream."""
@@ -197,6 +243,7 @@ class Stream:
         traceback: TracebackType | None,
     ) -> None:
         self._closed = True
+        self.settle()
 
     def check(self, pcm: NDArray[Any]) -> None:
         """Raise InputError unless ``pcm`` can be pushed."""
@@ -224,15 +271,37 @@ class Stream:
                     f"{where}: a sample is {peak:g}; floating point samples lie in -1..1"
                 )
 
-    def _step(self, trigger: str | None) -> Event | Any:
-        clock = time.perf_counter_ns
+    def _step(self, trigger: str | None) -> Event | None:
         begin = clock()
-        self._mel.step(self._samples, out=self._engine.mel[0])
+        self._mel.step(self._samples, self._mel_out)
         featured = clock()
-        logits = self._engine.step()
+        logits = self._engine.step()[0].tolist()
         inferred = clock()
-        self._probabilities = _softmax(logits[0].tolist(), self._sharpness)
-        event = None if trigger is None else self._event(trigger)
+        return self.conclude_step(trigger, logits, begin, featured, inferred)
+
+    def conclude_step(
+        self, trigger: str | None, logits: list[float], begin: int, featured: int, inferred: int
+    ) -> Event | None:
+        """Make the event of a step that the model has taken, if one is due.
+
+        Args:
+            trigger: of the event; None for one in its turn.
+            logits: of every label.
+            begin: when the step began (``perf_counter_ns``).
+            featured: when its features were there.
+            inferred: when its logits were there.
+        """
+        self._heard += self._filled
+        self._filled = 0
+        self._probabilities = _softmax(logits, self._sharpness)
+        step = self._steps
+        self._steps = step + 1
+        event = None
+        if trigger is not None:
+            self._ended = True
+            event = self._event(trigger)
+        elif self._steps % self._every == 0:
+            event = self._event("interval")
         end = clock()
         latency = Latency(
             (featured - begin) * 1e-6,
@@ -244,15 +313,7 @@ class Stream:
         if event is not None:
             event.latency_ms = latency
         if self._hooks:
-            self._hooks.tell(
-                (
-                    StageTiming("frontend", self._steps, begin, featured - begin),
-                    StageTiming("infer", self._steps, featured, inferred - featured),
-                    StageTiming("post", self._steps, inferred, end - inferred),
-                ),
-                StepTiming(self.stream_id, self._steps, begin, end - begin, self._deadline_ns),
-            )
-        self._steps += 1
+            self._hooks.record(step, (begin, featured, inferred, end))
         return event
 
     def _event(self, trigger: str) -> Event:

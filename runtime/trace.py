@@ -10,9 +10,11 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any
 
+import numpy as np
+
 from edge_ser.runtime.board.condition import BoardCondition
 from edge_ser.runtime.hooks.line_file import LineFile
-from edge_ser.runtime.timing import StageTiming, StepTiming
+from edge_ser.runtime.timing import StageTiming, StepBlock, StepTiming
 
 __all__ = ["TraceHook"]
 
@@ -40,6 +42,7 @@ class TraceHook:
         self._file = LineFile(path, _HEAD, max_bytes=max_bytes)
         self._tracks: dict[str, int] = {}
         self._names: dict[str, str] = {}
+        self._templates: dict[tuple[int, tuple[str, ...]], str] = {}
         self._pending: defaultdict[int, list[StageTiming]] = defaultdict(list)
         self._event({"name": "process_name", "ph": "M", "args": {"name": "edge-ser"}})
 
@@ -53,13 +56,14 @@ class TraceHook:
         track = self._tracks.get(timing.stream_id)
         if track is None:
             track = self._track(timing.stream_id)
-        tail = f'"pid":{self._pid},"tid":{track},"args":{{"step":{timing.step}}}}},\n'
+        tail = self._tail(track, timing.step)
+        place = f'"pid":{self._pid},"tid":{track}}},\n'
         line = ""
         for stage in stages:
             name = self._names.get(stage.stage) or self._name(stage.stage)
             line += (
                 f'{{"name":{name},"cat":"stage","ph":"X","ts":{stage.start_ns / 1e3:.3f},'
-                f'"dur":{max(stage.duration_ns, 0) / 1e3:.3f},{tail}'
+                f'"dur":{max(stage.duration_ns, 0) / 1e3:.3f},{place}'
             )
         line += (
             f'{{"name":"step","cat":"step","ph":"X","ts":{timing.start_ns / 1e3:.3f},'
@@ -70,6 +74,32 @@ class TraceHook:
             line += f'{{"name":"deadline.miss","ph":"i","s":"t","ts":{end_us:.3f},{tail}'
         stages.clear()
         self._file.add(line)
+
+    def on_block(self, block: StepBlock) -> None:
+        """The same of many steps: numbers first, then one formatting for all of them."""
+        track = self._tracks.get(block.stream_id)
+        if track is None:
+            track = self._track(block.stream_id)
+        template = self._templates.get((track, block.stages))
+        if template is None:
+            template = self._templates[track, block.stages] = self._template(track, block.stages)
+        starts, durations = block.starts_ns, block.durations_ns
+        steps, slices = durations.shape
+        # Microseconds and thousandths of the begin and of the duration of every stage and of
+        # the whole step; then the number of the step.
+        table = np.empty((steps, 4 * slices + 1), np.int64)
+        numbers = table[:, :-1].reshape(steps, slices, 4)
+        np.divmod(starts, 1000, out=(numbers[:, :-1, 0], numbers[:, :-1, 1]))
+        numbers[:, -1, :2] = numbers[:, 0, :2]
+        np.divmod(durations, 1000, out=(numbers[:, :, 2], numbers[:, :, 3]))
+        table[:, -1] = np.arange(block.first, block.first + steps)
+        self._file.add((template * steps) % tuple(table.ravel().tolist()))
+        for row in block.late:
+            end_us = int(starts[row, 0] + durations[row, -1]) / 1e3
+            self._file.add(
+                f'{{"name":"deadline.miss","ph":"i","s":"t","ts":{end_us:.3f},'
+                f"{self._tail(track, block.first + row)}"
+            )
 
     def counter(self, t_ns: int, name: str, series: Mapping[str, float]) -> None:
         """A point of a counter track, at ``t_ns`` of ``perf_counter_ns``."""
@@ -114,6 +144,17 @@ class TraceHook:
         args = {"name": f"stream {stream_id}"}
         self._event({"name": "thread_name", "ph": "M", "tid": track, "args": args})
         return track
+
+    def _tail(self, track: int, step: int | str) -> str:
+        return f'"pid":{self._pid},"tid":{track},"args":{{"step":{step}}}}},\n'
+
+    def _template(self, track: int, stages: tuple[str, ...]) -> str:
+        times = '"ph":"X","ts":%d.%03d,"dur":%d.%03d,'
+        place = f'"pid":{self._pid},"tid":{track}}},\n'
+        names = [json.dumps(stage).replace("%", "%%") for stage in stages]
+        lines = [f'{{"name":{name},"cat":"stage",{times}{place}' for name in names]
+        step = f'{{"name":"step","cat":"step",{times}{self._tail(track, "%d")}'
+        return "".join(lines) + step
 
     def _name(self, stage: str) -> str:
         name = self._names[stage] = json.dumps(stage)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from edge_ser.cli.live_options import add_gate
 from edge_ser.cli.options import add_model, open_recognizer
+from edge_ser.cli.profiling import add_profiling, check_profiling, profile
 from edge_ser.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="audio file, - (raw s16le mono 16 kHz on stdin), demo, mic or mic:NAME",
+        help="audio file, - (raw s16le mono 16 kHz on stdin), demo, mic, mic:NAME, "
+        "tcp://HOST:PORT, tcp-listen://HOST:PORT or ros:/TOPIC",
     )
     add_model(parser)
     parser.add_argument("--jsonl", action="store_true", help="print one event a line as JSON")
@@ -37,61 +39,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--realtime", action="store_true", help="feed a file as fast as it plays")
     parser.add_argument(
-        "--trace", type=Path, metavar="FILE", help="write a trace for ui.perfetto.dev"
+        "--record", type=Path, metavar="FILE", help="live: keep features and events (no audio)"
     )
-    parser.add_argument(
-        "--record", type=Path, metavar="FILE", help="mic: keep features and events (no audio)"
-    )
-    parser.add_argument(
-        "--trace-nodes",
-        action="store_true",
-        help="with --trace: the time of every node of the model as well, which slows it down",
-    )
+    add_profiling(parser)
     add_gate(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
-    if options.input == "mic" or options.input.startswith("mic:"):
+    from edge_ser.runtime.live_source import is_live
+
+    if is_live(options.input):
         from edge_ser.cli.run_mic import run_mic
 
+        for flag in ("steps", "metrics_port", "nvtx"):
+            if getattr(options, flag) not in (None, False):
+                raise UsageError(
+                    f"--{flag.replace('_', '-')} watches a file or stdin; for a microphone there "
+                    "are --trace, and the metrics of edge-ser serve"
+                )
         return run_mic(options, _show_json if options.jsonl else _show, _show_header)
     if options.record:
-        raise UsageError("--record keeps what a microphone gave; a file can be run again as it is")
-    from edge_ser.files import check_writable
+        raise UsageError("--record keeps what a live source gave; a file can be run again as it is")
     from edge_ser.runtime.sources import open_source, paced
-    from edge_ser.runtime.trace import TraceHook
 
-    if options.trace:
-        check_writable(options.trace)
-    if options.trace_nodes:
-        if not options.trace:
-            raise UsageError("--trace-nodes adds to a trace; say where with --trace FILE")
-        options.node_profile = options.trace.parent / f".{options.trace.name}.nodes"
+    check_profiling(options)
     recognizer: Recognizer = open_recognizer(options)
     source = open_source(options.input, recognizer.rate_hz)
     chunks = paced(source.chunks, recognizer.rate_hz) if options.realtime else source.chunks
     every = options.every if options.every is not None else (1 if options.jsonl else 5)
-    trace = TraceHook() if options.trace else None
-    show = _show_json if options.jsonl else _show
-    try:
-        with recognizer.stream(source.name, hooks=[trace] if trace else [], every=every) as stream:
+    write = _show_json if options.jsonl else _show
+    with profile(options, recognizer) as watch:
+
+        def show(event: Event) -> None:
+            watch.hear(event)
+            write(event)
+
+        with watch.recognizer.stream(source.name, hooks=watch.hooks, every=every) as stream:
             if not options.jsonl:
                 _show_header(recognizer, source.name)
             show(stream.notice("stream.started", rate_hz=recognizer.rate_hz))
             for chunk in chunks:
                 for event in stream.push(chunk):
                     show(event)
+                # What is fed as fast as possible has no deadline.
+                for miss in watch.misses(stream) if options.realtime else ():
+                    show(miss)
             final = stream.finish()
             if final is None:
                 raise InputError(f"{source.name}: no samples arrived, so there is nothing to tell")
             show(final)
             show(stream.notice("stream.ended", audio_end_ms=final.audio_end_ms))
-    finally:
-        if trace is not None:
-            if options.trace_nodes:
-                trace.merge(getattr(recognizer.engine, "node_events", tuple)())
-            trace.write(options.trace)
     return 0
 
 
@@ -107,6 +105,13 @@ def _show_header(recognizer: Recognizer, name: str) -> None:
 
 
 def _show(event: Event) -> None:
+    if event.type == "deadline.miss":
+        detail = event.detail
+        print(
+            f"  step {detail['step']} took {detail['took_ms']:g} ms of {detail['deadline_ms']:g}, "
+            f"most of it beyond the usual in {detail.get('stage', 'no known stage')}",
+            flush=True,
+        )
     if event.type != "emotion" or event.label is None:
         return
     bar = ("█" * round(event.confidence * _BAR)).ljust(_BAR, "·")

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import PurePosixPath
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from numpy.typing import NDArray
+
 from edge_ser.errors import PackError
 from edge_ser.frontend import LogMelSpec
 from edge_ser.labels import check_labels
@@ -36,6 +38,9 @@ class StateSpec:
         shape: its shape.
         dtype: ``float32``, ``uint8`` or ``int8``.
         before: what every entry holds before the stream begins.
+        ahead: entries of the output, along ``time_axis``, that come before the new state: the
+            model returns the past and the present joined, and the newest part is the state.
+        time_axis: the axis along which it does.
     """
 
     input: str
@@ -43,6 +48,8 @@ class StateSpec:
     shape: tuple[int, ...]
     dtype: str
     before: float
+    ahead: int = 0
+    time_axis: int = 1
 
     def __post_init__(self) -> None:
         if self.dtype not in _RANGES:
@@ -53,6 +60,24 @@ class StateSpec:
         low, high = _RANGES[self.dtype]
         if not (math.isfinite(self.before) and low <= self.before <= high):
             raise ValueError(f"state {self.input}: {self.dtype} cannot hold {self.before}")
+        if self.ahead and not 0 <= self.time_axis < len(sizes):
+            raise ValueError(f"state {self.input}: {sizes} has no axis {self.time_axis}")
+        if not 0 <= self.ahead <= _LARGEST_STATE // math.prod(sizes):
+            raise ValueError(f"state {self.input}: {self.ahead} entries ahead are impossible")
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of the output."""
+        sizes = list(self.shape)
+        if self.ahead:
+            sizes[self.time_axis] += self.ahead
+        return tuple(sizes)
+
+    def newest(self, output: NDArray[Any]) -> NDArray[Any]:
+        """The new state inside ``output``, a view."""
+        if not self.ahead:
+            return output
+        return output[(slice(None),) * self.time_axis + (slice(self.ahead, None),)]
 
 
 @dataclass(frozen=True)

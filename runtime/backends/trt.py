@@ -20,7 +20,7 @@ from edge_ser.engines import (
 from edge_ser.engines.log import explain, make_logger
 from edge_ser.errors import BackendError
 from edge_ser.pack import Pack, Target
-from edge_ser.runtime.backends.base import EngineStream
+from edge_ser.runtime.backends.base import EngineGroup, EngineStream, OneByOne
 from edge_ser.runtime.backends.cuda_device import CudaDevice
 from edge_ser.runtime.backends.trt_stream import TrtStream
 
@@ -103,6 +103,10 @@ class TrtEngine:
         """Buffers, state and CUDA graphs of a new stream."""
         return TrtStream(self._device, self.context, self._target, self._mel_shape, self._n_labels,
                          self._bindings.is_rtx, self._errors)  # fmt: skip
+
+    def group(self, n_streams: int) -> EngineGroup:
+        """New streams that step one after the other."""
+        return OneByOne(self, n_streams)
 
     def context(self) -> Any:
         """A new execution context; RTX captures and launches its own CUDA graph."""

@@ -15,7 +15,7 @@ from edge_ser.runtime.bench.audio import BenchAudio
 from edge_ser.runtime.bench.summary import milliseconds
 from edge_ser.runtime.recognizer import Recognizer
 
-__all__ = ["Group", "MultiStream", "Trial", "multi_stream", "one_by_one"]
+__all__ = ["Group", "MultiStream", "Trial", "multi_stream", "one_by_one", "together"]
 
 _RESOLUTION = 20  # the search ends when it knows the number to one part in this
 
@@ -95,14 +95,19 @@ def one_by_one(recognizer: Recognizer, n_streams: int) -> Group:
     return _OneByOne(recognizer, n_streams)
 
 
+def together(recognizer: Recognizer, n_streams: int) -> Group:
+    """Streams that take their steps together, in one call of the model where it can."""
+    return recognizer.group(n_streams)
+
+
 def multi_stream(
     recognizer: Recognizer,
     audio: BenchAudio,
     *,
     ticks: int = 50,
     seed: int = 0,
-    make_group: Callable[[Recognizer, int], Group] = one_by_one,
-    way: str = "one after the other",
+    make_group: Callable[[Recognizer, int], Group] = together,
+    way: str | None = None,
     most: int = 4096,
 ) -> MultiStream:
     """Search for the most streams that one thread serves within the deadline of a step.
@@ -114,13 +119,16 @@ def multi_stream(
     Args:
         ticks: steps of every stream in one trial, after 3 of warm-up.
         make_group: makes the streams of a trial.
-        way: what ``make_group`` does, for the result.
+        way: what ``make_group`` does, for the result; None to ask the group.
         most: number of streams at which the search ends.
     """
     if ticks < 2:
         raise UsageError(f"multi-stream needs at least 2 ticks a trial, got {ticks}")
     spec = recognizer.manifest.frontend
     deadline_ns = round(spec.step_ms * 1e6)
+    if way is None:
+        at_once = getattr(make_group(recognizer, 1), "at_once", False)
+        way = "one model call for all" if at_once else "one after the other"
 
     def attempt(n_streams: int) -> Trial:
         group = make_group(recognizer, n_streams)

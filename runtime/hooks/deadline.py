@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from edge_ser.events import Event
-from edge_ser.runtime.stream import Stream
-from edge_ser.runtime.timing import StageTiming, StepTiming
+from edge_ser.runtime.timing import Hooks, StageTiming, StepBlock, StepTiming
 
 __all__ = ["DeadlineWatcher"]
 
 _KEEP = 0.98  # of the usual duration per step, a memory of about 50 steps
 _MOST_WAITING = 1000
+
+
+class Noticing(Protocol):
+    """A ``Stream`` or a ``LiveStream``."""
+
+    def notice(self, type: str, **detail: Any) -> Event:  # noqa: A002 - the event's own word
+        """An event with the next number of the stream."""
+        ...
 
 
 class DeadlineWatcher:
@@ -49,7 +58,23 @@ class DeadlineWatcher:
                 usual[stage.stage] = _KEEP * before + (1 - _KEEP) * duration_ns
         self._stages.clear()
 
-    def events(self, stream: Stream) -> list[Event]:
+    def on_block(self, block: StepBlock) -> None:
+        """Learn from many steps that were in time; a late one is looked at by itself."""
+        durations = block.durations_ns
+        if block.late:
+            hooks = Hooks([_Each(self)], block.stream_id, block.deadline_ns, block.stages)
+            for step, times in enumerate(block.times, block.first):
+                hooks.record(step, times)
+            return
+        n_steps = len(durations)
+        weights = (1 - _KEEP) * _KEEP ** np.arange(n_steps - 1, -1, -1)
+        for stage, usual in zip(block.stages, (weights @ durations).tolist(), strict=False):
+            before = self._usual_ns.get(stage)
+            if before is None:
+                before = float(durations[0, block.stages.index(stage)])
+            self._usual_ns[stage] = _KEEP**n_steps * before + usual
+
+    def events(self, stream: Noticing) -> list[Event]:
         """The events of the late steps since the last call, oldest first.
 
         At most a thousand wait; when nobody asks, older ones are forgotten, and counted
@@ -81,3 +106,10 @@ class DeadlineWatcher:
             if guilty in self._usual_ns:
                 detail["usual_ms"] = round(self._usual_ns[guilty] / 1e6, 3)
         self._waiting.append(detail)
+
+
+class _Each:
+    """A watcher that is told of every step by itself."""
+
+    def __init__(self, watcher: DeadlineWatcher) -> None:
+        self.on_stage, self.on_step = watcher.on_stage, watcher.on_step

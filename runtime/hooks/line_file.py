@@ -17,13 +17,13 @@ __all__ = ["LineFile"]
 
 log = logging.getLogger(__name__)
 
-_LINES_A_WRITE = 256
+_CHARACTERS_A_WRITE = 2**16
 _SPARE = 4096  # given back when the disk is full, so that the last line finds room
 _COPY_BYTES = 2**20
 
 
 class LineFile:
-    """Collects lines, writes them a few hundred at a time beside their final place.
+    """Collects lines, writes 64 kB of them at a time beside their final place.
 
     When the disk is full, or ``max_bytes`` are reached, that is logged once; what is on disk
     then stays whole, and later lines are dropped and counted. Safe to use from several
@@ -43,6 +43,7 @@ class LineFile:
         self.dropped = 0
         self._max_bytes = max_bytes
         self._lines: list[str] = []
+        self._waiting = 0  # characters of them
         self._lock = threading.Lock()
         self._full = False
         folder = None if path is None else path.parent
@@ -60,10 +61,11 @@ class LineFile:
         self._write(head)
 
     def add(self, line: str) -> None:
-        """One more line, with its line break."""
+        """One more line or several, with their line breaks."""
         with self._lock:
             self._lines.append(line)
-            if len(self._lines) >= _LINES_A_WRITE:
+            self._waiting += len(line)
+            if self._waiting >= _CHARACTERS_A_WRITE:
                 self._flush()
 
     def flush(self) -> None:
@@ -72,9 +74,10 @@ class LineFile:
             self._flush()
 
     def _flush(self) -> None:
-        lines, self._lines = self._lines, []
-        if self._full or (lines and not self._write("".join(lines))):
-            self.dropped += len(lines)
+        lines, self._lines, self._waiting = self._lines, [], 0
+        text = "".join(lines)
+        if self._full or (text and not self._write(text)):
+            self.dropped += text.count("\n")
 
     def finish(self, tail: str = "", path: Path | None = None, *, cut: str = "") -> None:
         """Write the rest and let the file appear at ``path``.

@@ -87,6 +87,9 @@ class _FrontEndStream:
             self._pop()
             self._step += 1
 
+    def reset(self) -> None:
+        self._stream.reset()
+
 
 def _ranges() -> tuple[Push, Pop]:
     def nothing(*_: object) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_ser.errors import MissingExtra
-from edge_ser.runtime.timing import StageTiming, StepTiming
+from edge_ser.runtime.timing import StageTiming, StepBlock, StepTiming
 
 __all__ = ["PercentilesHook"]
 
@@ -15,6 +17,7 @@ _UNIT_NS = 10  # fine enough for a stage of a microsecond
 _LONGEST_NS = 60_000_000_000  # what is longer counts as this
 _DIGITS = 3  # a value is right to one part in a thousand
 _BATCH = 4096
+_BATCH_OF_BLOCKS = 16384  # they wait in arrays, which are smaller
 
 
 class PercentilesHook:
@@ -35,6 +38,8 @@ class PercentilesHook:
         self._new: Callable[[], Any] = lambda: HdrHistogram(1, _LONGEST_NS // _UNIT_NS, _DIGITS)
         self._histograms: dict[str, Any] = {}
         self._waiting: dict[str, list[int]] = {"step": []}
+        self._blocks: dict[str, list[NDArray[np.int64]]] = {}
+        self._in_blocks = 0  # steps
         self._misses = 0
 
     def on_stage(self, timing: StageTiming) -> None:
@@ -51,6 +56,16 @@ class PercentilesHook:
         if timing.missed:
             self._misses += 1
         if len(steps) >= _BATCH:
+            self._settle()
+
+    def on_block(self, block: StepBlock) -> None:
+        """Count many steps."""
+        durations = block.durations_ns
+        for name, column in zip((*block.stages, "step"), durations.T, strict=True):
+            self._blocks.setdefault(name, []).append(column)
+        self._misses += len(block.late)
+        self._in_blocks += len(durations)
+        if self._in_blocks >= _BATCH_OF_BLOCKS:
             self._settle()
 
     @property
@@ -70,22 +85,27 @@ class PercentilesHook:
         return result
 
     def _settle(self) -> None:
-        for name, durations in self._waiting.items():
-            if not durations:
+        for name in self._waiting.keys() | self._blocks.keys():
+            durations = np.array(self._waiting.get(name, ()), np.int64)
+            durations = np.concatenate([durations, *self._blocks.get(name, ())])
+            if not len(durations):
                 continue
             histogram = self._histograms.get(name)
             if histogram is None:
                 histogram = self._histograms[name] = self._new()
-            # Equal values are recorded once with their number; a clock that jumped gives no
-            # negative duration.
-            units = Counter([_units(duration) for duration in durations])
-            for value, count in units.items():
+            # Equal values are recorded once with their number.
+            values, counts = np.unique(_units(durations), return_counts=True)
+            for value, count in zip(values.tolist(), counts.tolist(), strict=True):
                 histogram.record_value(value, count)
-            durations.clear()
+        for waiting in self._waiting.values():
+            waiting.clear()
+        self._blocks.clear()
+        self._in_blocks = 0
 
 
-def _units(duration_ns: int) -> int:
-    value = min(max(duration_ns, 0), _LONGEST_NS) // _UNIT_NS
+def _units(durations_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Units of the histogram; a clock that jumped gives no negative duration."""
+    values = np.clip(durations_ns, 0, _LONGEST_NS) // _UNIT_NS
     # Drop digits that the histogram drops too, so that more values are equal.
-    shift = max(value.bit_length() - 11, 0)
-    return value >> shift << shift
+    shifts = np.maximum(np.frexp(values)[1] - 11, 0)
+    return values >> shifts << shifts

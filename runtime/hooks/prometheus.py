@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 import edge_ser
 from edge_ser.errors import MissingExtra, UsageError
 from edge_ser.events import Event
 from edge_ser.runtime.board import BoardCondition
 from edge_ser.runtime.recognizer import Recognizer
-from edge_ser.runtime.timing import StageTiming, StepTiming
+from edge_ser.runtime.timing import StageTiming, StepBlock, StepTiming
 
 __all__ = ["PrometheusHook", "serve_metrics"]
 
@@ -74,6 +76,20 @@ class PrometheusHook:
         self._steps += 1
         if timing.missed:
             self._misses += 1
+
+    def on_block(self, block: StepBlock) -> None:
+        """Count many steps; a scrape may come up to a second before a block does."""
+        durations = block.durations_ns
+        for stage, column in zip(block.stages, durations.T, strict=False):
+            counts = self._stages.get(stage)
+            if counts is None:
+                counts = self._stages[stage] = _new_counts()
+            buckets = np.searchsorted(_BOUNDS_NS, column)
+            for bucket, number in enumerate(np.bincount(buckets).tolist()):
+                counts[bucket] += number
+            counts[-1] += int(column.sum())
+        self._steps += len(durations)
+        self._misses += len(block.late)
 
     def on_event(self, event: Event) -> None:
         """Count an emotion event by its label."""

@@ -7,14 +7,18 @@ import secrets
 import signal
 import socket
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from edge_ser.errors import InputError, MissingExtra, UsageError
 from edge_ser.runtime.notify import notify
 from edge_ser.runtime.serve.guard import is_loopback
 from edge_ser.runtime.serve.service import Service
 
-__all__ = ["bind", "choose_token", "run"]
+if TYPE_CHECKING:
+    import uvicorn
+
+__all__ = ["bind", "choose_token", "make_server", "run"]
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -56,16 +60,15 @@ def choose_token(token: str | None, host: str) -> str | None:
     return token
 
 
-def run(
-    service: Service,
-    listening: socket.socket,
-    *,
-    token: str | None,
-    origins: tuple[str, ...] = (),
-    loopback: bool,
-    on_ready: Any = None,
-) -> None:
-    """Serve until SIGINT or SIGTERM.
+def make_server(
+    service: Service, on_ready: Callable[[], None] = lambda: None, **guarded: Any
+) -> uvicorn.Server:
+    """The server of ``service``, not running yet.
+
+    Args:
+        on_ready: called when it serves.
+        guarded: ``token``, ``origins`` and ``loopback`` as
+            :func:`~edge_ser.runtime.serve.app.build_app` takes them.
 
     Raises:
         MissingExtra: the ``serve`` extra is not installed.
@@ -77,37 +80,53 @@ def run(
         raise MissingExtra(error.name or "uvicorn", "serve", "serve over HTTP") from None
     from edge_ser.runtime.serve.app import build_app
 
-    config = uvicorn.Config(
-        build_app(service, token=token, origins=origins, loopback=loopback),
-        log_level="warning",
-        access_log=False,
-        lifespan="on",
-        ws="websockets-sansio",
-        ws_max_size=service.settings.max_message_bytes,
-        ws_per_message_deflate=False,  # costs more time than it saves on one machine
-        ws_ping_interval=20.0,
-        timeout_graceful_shutdown=3,
-        server_header=False,
-    )
-
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets=sockets)
-            if self.started:  # the model has made a step and the microphone is being opened
-                if on_ready is not None:
-                    on_ready()
+            await super().startup(sockets)
+            if self.started:
+                on_ready()
                 notify("READY=1", f"STATUS={service.status}")
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             notify("STOPPING=1")
-            await super().shutdown(sockets=sockets)
+            # Listeners would wait for events, and the server for them.
+            await service.dismiss()
+            await super().shutdown(sockets)
 
-    server = Server(config)
-    # uvicorn raises the signal again when it has stopped, which would end the process before
-    # recordings, brokers and the like are closed.
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    return Server(
+        uvicorn.Config(
+            build_app(service, **guarded),
+            log_level="warning",
+            access_log=False,
+            lifespan="on",
+            ws="websockets-sansio",
+            ws_max_size=service.settings.max_message_bytes,
+            ws_per_message_deflate=False,  # costs more time than it saves on one machine
+            ws_ping_interval=20.0,
+            timeout_graceful_shutdown=3,
+            server_header=False,
+        )
+    )
+
+
+def run(
+    service: Service,
+    listening: socket.socket,
+    on_ready: Callable[[], None] = lambda: None,
+    **guarded: Any,
+) -> None:
+    """Serve until SIGINT or SIGTERM, in the main thread.
+
+    Args:
+        on_ready: called when the model has made a step and the microphone is being opened.
+        guarded: as :func:`make_server` takes them.
+    """
+    server = make_server(service, on_ready, **guarded)
+    # Once it has shut down, uvicorn raises the signal again that told it to. By default that
+    # would end the process before recordings are completed and brokers told.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     try:
         server.run(sockets=[listening])
     finally:
-        signal.signal(signal.SIGTERM, before)
         sys.stderr.flush()

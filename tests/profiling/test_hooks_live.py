@@ -238,11 +238,12 @@ def test_hooks_are_called_in_order_and_a_broken_one_once(recognizer, voice, capl
 
 def test_a_slow_hook_is_told_of_once_and_stays(caplog):
     slow, quick = Slow(), Recorder()
-    hooks = Hooks([slow, quick])
+    hooks = Hooks([slow, quick], "mic", 80 * MS, ("infer",))
     with caplog.at_level(logging.WARNING):
         for step in range(3):
-            hooks.tell([], StepTiming("mic", step, 0, 1, 80 * MS))
-    assert len(slow.calls) == len(quick.calls) == 3
+            hooks.record(step, (0, 1))
+    assert slow.calls == quick.calls
+    assert [call for call in slow.calls if call != "infer"] == ["step 0", "step 1", "step 2"]
     assert caplog.text.count("another thread") == 1
     assert "Slow" in caplog.text
 

@@ -1,0 +1,138 @@
+"""The flags of ``run`` that say where the time went, and the hooks behind them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_ser.errors import UsageError
+
+if TYPE_CHECKING:
+    from edge_ser.events import Event
+    from edge_ser.runtime import Recognizer, Stream
+    from edge_ser.runtime.hooks.deadline import DeadlineWatcher
+    from edge_ser.runtime.hooks.prometheus import PrometheusHook
+    from edge_ser.runtime.timing import Hook
+
+__all__ = ["Profile", "add_profiling", "check_profiling", "profile"]
+
+
+def add_profiling(parser: argparse.ArgumentParser) -> None:
+    """``--trace`` and its relatives."""
+    group = parser.add_argument_group("where the time went")
+    group.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="write a trace of every stage, and of the board beside it, for ui.perfetto.dev",
+    )
+    group.add_argument(
+        "--trace-nodes",
+        action="store_true",
+        help="with --trace: the time of every node of the model as well, which slows it down",
+    )
+    group.add_argument(
+        "--steps", type=Path, metavar="FILE.jsonl", help="write the times of every step as JSON"
+    )
+    group.add_argument(
+        "--metrics-port", type=int, metavar="PORT", help="serve Prometheus metrics meanwhile"
+    )
+    group.add_argument(
+        "--nvtx", action="store_true", help="put the stages into NVTX ranges for Nsight Systems"
+    )
+
+
+def check_profiling(options: argparse.Namespace) -> None:
+    """Refuse what cannot work before anything is loaded.
+
+    Raises:
+        UsageError: a flag makes no sense alone.
+        InputError: a file cannot be written.
+    """
+    from edge_ser.files import check_writable
+
+    for path in (options.trace, options.steps):
+        if path:
+            check_writable(path)
+    if options.trace_nodes:
+        if not options.trace:
+            raise UsageError("--trace-nodes adds to a trace; say where with --trace FILE")
+        options.node_profile = options.trace.parent / f".{options.trace.name}.nodes"
+
+
+@dataclass
+class Profile:
+    """What watches a stream.
+
+    Attributes:
+        recognizer: the one to make the stream with.
+        hooks: for the stream.
+    """
+
+    recognizer: Recognizer
+    watcher: DeadlineWatcher
+    hooks: list[Hook] = field(default_factory=list)
+    metrics: PrometheusHook | None = None
+
+    def hear(self, event: Event) -> None:
+        """Count an event of the stream."""
+        if self.metrics is not None:
+            self.metrics.on_event(event)
+
+    def misses(self, stream: Stream) -> list[Event]:
+        """The ``deadline.miss`` events since the last call."""
+        return self.watcher.events(stream)
+
+
+@contextmanager
+def profile(options: argparse.Namespace, recognizer: Recognizer) -> Iterator[Profile]:
+    """Hooks as the flags ask for them; files appear when the context ends.
+
+    Raises:
+        MissingExtra: a package is not installed.
+        UsageError: the port is taken.
+    """
+    from edge_ser.runtime.hooks.deadline import DeadlineWatcher
+
+    watcher = DeadlineWatcher()
+    result = Profile(recognizer, watcher, [watcher])
+    sinks = []
+    with ExitStack() as stack:
+        if options.trace:
+            from edge_ser.runtime.trace import TraceHook
+
+            trace = TraceHook()
+            stack.callback(trace.write, options.trace)
+            if options.trace_nodes:
+                events = getattr(recognizer.engine, "node_events", tuple)
+                stack.callback(lambda: trace.merge(events()))
+            result.hooks.append(trace)
+            sinks.append(trace.on_board)
+        if options.steps:
+            from edge_ser.runtime.hooks.json_lines import JsonLinesHook
+
+            lines = JsonLinesHook(options.steps)
+            stack.callback(lines.close)
+            result.hooks.append(lines)
+        if options.metrics_port is not None:
+            from edge_ser.runtime.hooks.prometheus import PrometheusHook, serve_metrics
+
+            result.metrics = PrometheusHook(recognizer)
+            stack.enter_context(serve_metrics(result.metrics, options.metrics_port))
+            result.hooks.append(result.metrics)
+            sinks.append(result.metrics.on_board)
+        if sinks:
+            from edge_ser.runtime.board import Board, BoardSampler
+
+            board = Board()
+            for sink in sinks:
+                stack.enter_context(BoardSampler(board, sink))
+        if options.nvtx:
+            from edge_ser.runtime.hooks.nvtx_ranges import with_nvtx_ranges
+
+            result.recognizer = with_nvtx_ranges(recognizer)
+        yield result
