@@ -6,8 +6,10 @@
 The first prints, as JSON, milliseconds from the block with the last sample of a step being in
 the audio buffer to its event being at a WebSocket client (both clocks are the machine's
 monotonic one), whether any client missed an event, and the service's CPU time in speech and
-in silence as a share of one core. The second unplugs and replugs the microphone and prints
-how often the service said so and how long it took to come back. Needs tests/apt-packages.txt.
+in silence as a share of one core. Steps that an utterance reaches back for are told when the
+gate opens; they are counted apart, with the time that they waited for it. The second unplugs
+and replugs the microphone and prints how often the service said so and how long it took to come
+back. Needs tests/apt-packages.txt.
 """
 
 from __future__ import annotations
@@ -88,6 +90,8 @@ async def measure(
     process = psutil.Process(server.pid)
     heard: list[list[int]] = [[] for _ in range(options.clients)]
     ages: list[float] = []
+    waited: list[float] = []
+    start: dict[str, Any] = {}
 
     async def listen(number: int) -> None:
         async with websockets.connect(URL, compression=None, max_queue=None) as ws:
@@ -95,8 +99,16 @@ async def measure(
                 now = time.perf_counter_ns()
                 event = json.loads(text)
                 heard[number].append(event["seq"])
-                if number == 0 and event["type"] == "emotion" and not event["final"]:
-                    ages.append((now - event["captured_ns"]) / 1e6)
+                if number != 0:
+                    continue
+                if event["type"] == "utterance.start":
+                    start.update(event)
+                elif event["type"] == "emotion" and not event["final"]:
+                    age = (now - event["captured_ns"]) / 1e6
+                    if event["captured_ns"] == start.get("captured_ns"):
+                        waited.append(age + start["audio_end_ms"] - event["audio_end_ms"])
+                    else:
+                        ages.append(age)
 
     tasks = [asyncio.create_task(listen(number)) for number in range(options.clients)]
     await asyncio.sleep(3)
@@ -115,19 +127,24 @@ async def measure(
     await asyncio.gather(*tasks, return_exceptions=True)
     whole = max(heard, key=len)
     holes = sum(mine[-1] - mine[0] + 1 - len(mine) for mine in heard if mine)
-    # The first steps of an utterance reach back to before it was told, in one burst.
     return {
         "clients": options.clients,
         "events": len(whole),
         "events_missed": holes + sum(len(whole) - len(mine) for mine in heard),
-        "latency_ms": {
-            name: round(float(np.percentile(ages, share)), 2) if ages else None
-            for name, share in (("p50", 50), ("p90", 90), ("p99", 99), ("max", 100))
-        },
+        "steps": len(ages),
+        "latency_ms": percentiles(ages),
+        "steps_reached_back_for": len(waited),
+        "latency_of_those_ms": percentiles(waited),
         "cpu_silence": round(silent, 4),
         "cpu_speech": round(speech, 4),
         "cpu_ratio": round(silent / speech, 3) if speech else None,
     }
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    """Rounded to a hundredth; empty without values."""
+    shares = (("p50", 50), ("p90", 90), ("p99", 99), ("max", 100)) if values else ()
+    return {name: round(float(np.percentile(values, share)), 2) for name, share in shares}
 
 
 async def cpu(process: psutil.Process, seconds: float) -> float:

@@ -6,50 +6,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
-from edge_ser.errors import InputError
+from edge_ser.errors import EdgeSerError, InputError
 from edge_ser.events import Event
 from edge_ser.runtime.hold import Hold
+from edge_ser.runtime.hooks.deadline import DeadlineWatcher
 from edge_ser.runtime.live import LiveStream
-from edge_ser.runtime.mic import Heard, SourceGone, backoff
-from edge_ser.runtime.timing import StageTiming, StepTiming
+from edge_ser.runtime.live_source import SampleSource, backoff
 
-__all__ = ["Listener", "Misses", "SampleSource"]
+__all__ = ["Listener"]
 
 log = logging.getLogger(__name__)
-
-
-class SampleSource(Protocol):
-    """What a listener reads: a :class:`~edge_ser.runtime.mic.Microphone` or alike."""
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        ...
-
-    def read(self) -> Heard:
-        """Wait for samples; ``SourceGone`` when there will be none."""
-        ...
-
-    def close(self) -> None:
-        """Let the device go."""
-        ...
-
-
-class Misses:
-    """A hook that remembers the steps that took longer than their audio."""
-
-    def __init__(self) -> None:
-        self.steps: list[StepTiming] = []
-
-    def on_stage(self, timing: StageTiming) -> None:
-        """Nothing."""
-
-    def on_step(self, timing: StepTiming) -> None:
-        """Remember a miss."""
-        if timing.missed:
-            self.steps.append(timing)
 
 
 class Listener:
@@ -60,7 +27,7 @@ class Listener:
         open_source: opens the source anew; ``InputError`` while it is not there.
         emit: takes every event, in the thread of :meth:`run`.
         hold: not listening while it is held.
-        misses: the hook of ``live`` whose misses become ``deadline.miss`` events.
+        deadlines: a hook of ``live``, whose ``deadline.miss`` events are told.
         waits: whether a source that is not there at the start is waited for.
     """
 
@@ -72,7 +39,7 @@ class Listener:
         *,
         rate_hz: int,
         hold: Hold | None = None,
-        misses: Misses | None = None,
+        deadlines: DeadlineWatcher | None = None,
         waits: bool = True,
     ) -> None:
         self._live = live
@@ -80,7 +47,7 @@ class Listener:
         self._emit = emit
         self._rate = rate_hz
         self._hold = hold or Hold()
-        self._misses = misses
+        self._deadlines = deadlines
         self._waits = waits
         self._stop = threading.Event()
         self.source: str | None = None
@@ -110,7 +77,7 @@ class Listener:
                 self.source = source.name
                 try:
                     self._pump(source)
-                except SourceGone as error:
+                except (EdgeSerError, OSError) as error:
                     self.source = None
                     source.close()
                     lost_at = time.monotonic()
@@ -128,11 +95,10 @@ class Listener:
             if heard.lost:
                 self._tell(self._live.gap(heard.lost, "overflow"))
             for event in self._live.push(heard.samples):
-                if event.type == "emotion":
-                    event.detail["captured_ns"] = heard.captured_ns
+                event.detail["captured_ns"] = heard.captured_ns
                 self._emit(event)
-            if self._misses is not None and self._misses.steps:
-                self._tell_misses(self._misses.steps)
+            if self._deadlines is not None:
+                self._tell(self._deadlines.events(self._live))
 
     def _wait(self, reason: str, lost_at: float | None) -> SampleSource | None:
         """Say that the source is gone, and open it again; None when told to stop."""
@@ -145,7 +111,7 @@ class Listener:
                 return None
             try:
                 source = self._open()
-            except InputError as error:
+            except (EdgeSerError, OSError) as error:
                 log.debug("attempt %d: %s", attempt, error)
                 continue
             lost_ms = 0.0 if lost_at is None else 1000 * (time.monotonic() - lost_at)
@@ -166,15 +132,3 @@ class Listener:
     def _tell(self, events: Sequence[Event]) -> None:
         for event in events:
             self._emit(event)
-
-    def _tell_misses(self, steps: list[StepTiming]) -> None:
-        for step in steps:
-            self._emit(
-                self._live.notice(
-                    "deadline.miss",
-                    step=step.step,
-                    step_ms=round(step.duration_ns / 1e6, 3),
-                    deadline_ms=round(step.deadline_ns / 1e6, 3),
-                )
-            )
-        steps.clear()

@@ -28,7 +28,7 @@ class MqttBridge:
 
     Topics under ``ser/DEVICE/``: ``availability`` (retained, ``offline`` by last will),
     ``state`` (retained JSON, only when the state changes), ``speaking`` (retained), ``event``
-    (everything, QoS 0), and ``hold/set`` to hold listening: ``ON``, ``OFF`` or
+    (everything, QoS 1), and ``hold/set`` to hold listening: ``ON``, ``OFF`` or
     ``{"hold":true,"timeout_ms":3000}``. While the broker is away the newest ``max_queue``
     events wait; older ones are dropped and counted, the retained topics are always brought up
     to date.
@@ -58,7 +58,7 @@ class MqttBridge:
     ) -> None:
         try:
             from paho.mqtt import client as paho
-            from paho.mqtt.enums import CallbackAPIVersion
+            from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
         except ImportError:
             raise MissingExtra("paho-mqtt", "mqtt", "publish to an MQTT broker") from None
         if not _ID.fullmatch(device_id):
@@ -77,13 +77,14 @@ class MqttBridge:
             "speaking": "OFF",
         }
         self._connected = False
+        self._queue_is_full = MQTTErrorCode.MQTT_ERR_QUEUE_SIZE
         self.n_dropped = 0
-        """Events that did not fit into the queue while the broker was away."""
+        """Events that did not fit into the queue while the broker was away or slow."""
         self._client = client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=f"edge-ser-{device_id}"
         )
         # Our own queue has the bound; what paho holds is only what is on its way.
-        client.max_queued_messages_set(max_queue)
+        client.max_queued_messages_set(max_queue + 10)
         if parts.username:
             client.username_pw_set(
                 unquote(parts.username), unquote(parts.password) if parts.password else None
@@ -132,11 +133,16 @@ class MqttBridge:
             elif event.type in ("utterance.start", "utterance.end"):
                 self._retain("speaking", "ON" if event.type == "utterance.start" else "OFF")
             if self._connected:
-                self._client.publish(f"{self._base}/event", text, 0)
+                self._send(text)
                 return
             if len(self._waiting) == self._waiting.maxlen:
                 self.n_dropped += 1
             self._waiting.append(text)
+
+    def _send(self, text: str) -> None:
+        # QoS 1: what a dying connection swallows is sent again after the next connect.
+        sent = self._client.publish(f"{self._base}/event", text, 1)
+        self.n_dropped += sent.rc == self._queue_is_full
 
     def _retain(self, topic: str, text: str) -> None:
         if self._retained[topic] == text:
@@ -157,7 +163,7 @@ class MqttBridge:
             for topic, text in self._retained.items():
                 client.publish(f"{self._base}/{topic}", text, 1, retain=True)
             while self._waiting:
-                client.publish(f"{self._base}/event", self._waiting.popleft(), 0)
+                self._send(self._waiting.popleft())
             self._connected = True
 
     def _on_connect_fail(self, _: Any, __: Any) -> None:

@@ -34,7 +34,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from edge_ser.runtime.mic import devices
+    from edge_ser.runtime.devices import devices
 
     found = devices()
     if options.json:
@@ -54,7 +54,8 @@ def _list(options: argparse.Namespace) -> int:
 def _test(options: argparse.Namespace) -> int:
     import numpy as np
 
-    from edge_ser.runtime.mic import Microphone, SourceGone
+    from edge_ser.runtime.live_source import SourceGone
+    from edge_ser.runtime.mic import Microphone
 
     if not 0 < options.seconds <= 3600:
         raise UsageError(f"--seconds {options.seconds:g}: between 0 and 3600 please")

@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="audio file, - (raw s16le mono 16 kHz on stdin), demo, mic or mic:NAME",
+        help="audio file, - (raw s16le mono 16 kHz on stdin), demo, mic, mic:NAME, "
+        "tcp://HOST:PORT, tcp-listen://HOST:PORT or ros:/TOPIC",
     )
     add_model(parser)
     parser.add_argument("--jsonl", action="store_true", help="print one event a line as JSON")
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--realtime", action="store_true", help="feed a file as fast as it plays")
     parser.add_argument(
-        "--record", type=Path, metavar="FILE", help="mic: keep features and events (no audio)"
+        "--record", type=Path, metavar="FILE", help="live: keep features and events (no audio)"
     )
     add_profiling(parser)
     add_gate(parser)
@@ -46,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
-    if options.input == "mic" or options.input.startswith("mic:"):
+    from edge_ser.runtime.live_source import is_live
+
+    if is_live(options.input):
         from edge_ser.cli.run_mic import run_mic
 
         for flag in ("steps", "metrics_port", "nvtx"):
@@ -57,7 +60,7 @@ def execute(options: argparse.Namespace) -> int:
                 )
         return run_mic(options, _show_json if options.jsonl else _show, _show_header)
     if options.record:
-        raise UsageError("--record keeps what a microphone gave; a file can be run again as it is")
+        raise UsageError("--record keeps what a live source gave; a file can be run again as it is")
     from edge_ser.runtime.sources import open_source, paced
 
     check_profiling(options)

@@ -1,4 +1,4 @@
-"""``edge-ser run mic``: a microphone until Ctrl-C."""
+"""``edge-ser run`` on a live source, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def run_mic(
     show: Callable[[Event], None],
     show_header: Callable[[Any, str], None],
 ) -> int:
-    """Listen and show every event; a microphone that vanishes is waited for.
+    """Listen and show every event; a source that vanishes is waited for.
 
     Raises:
-        InputError: the microphone is not there at the start.
+        InputError: the source is not there at the start.
     """
-    from edge_ser.runtime.listen import Listener, Misses
+    from edge_ser.runtime.hooks.deadline import DeadlineWatcher
+    from edge_ser.runtime.listen import Listener
     from edge_ser.runtime.live import LiveStream
-    from edge_ser.runtime.mic import Microphone
+    from edge_ser.runtime.live_source import opener
     from edge_ser.runtime.record import Recording
     from edge_ser.runtime.trace import TraceHook
 
-    name = options.input.partition(":")[2] or None
     recognizer = open_recognizer(options)
-    misses = Misses()
+    deadlines = DeadlineWatcher()
     trace = TraceHook() if options.trace else None
     every = options.every if options.every is not None else (1 if options.jsonl else 5)
     live = LiveStream(
@@ -43,16 +43,16 @@ def run_mic(
         "mic0",
         utterances=utterance_settings(options),
         smoothing=smoothing_settings(options),
-        hooks=[misses, *([trace] if trace else [])],
+        hooks=[deadlines, *([trace] if trace else [])],
         every=every,
     )
     listener = Listener(
         live,
-        lambda: Microphone(name, recognizer.rate_hz),
+        opener(options.input, recognizer.rate_hz),
         show,
         rate_hz=recognizer.rate_hz,
-        misses=misses,
-        waits=False,
+        deadlines=deadlines,
+        waits=options.input.startswith("tcp-listen:"),
     )
     # Stopped by systemd or by Ctrl-C, the last events are told and the files completed.
     signal.signal(signal.SIGTERM, lambda *_: listener.stop())

@@ -6,16 +6,12 @@ import argparse
 import contextlib
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edge_ser.cli.live_options import add_gate, smoothing_settings, utterance_settings
 from edge_ser.cli.options import add_model, open_recognizer
 from edge_ser.errors import UsageError
-
-if TYPE_CHECKING:
-    from edge_ser.runtime.listen import SampleSource
 
 __all__ = ["add_arguments", "execute"]
 
@@ -29,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input",
         default="mic",
         metavar="INPUT",
-        help="mic, mic:NAME or none (default: mic)",
+        help="mic, mic:NAME, tcp://HOST:PORT, tcp-listen://HOST:PORT, ros:/TOPIC or none "
+        "(default: mic)",
     )
     parser.add_argument("--token", help="asked of clients (default: made up beyond loopback)")
     parser.add_argument(
@@ -67,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
     from edge_ser.runtime.hold import Hold
+    from edge_ser.runtime.live_source import opener
     from edge_ser.runtime.serve.guard import is_loopback
     from edge_ser.runtime.serve.run import bind, choose_token, run
     from edge_ser.runtime.serve.service import Service, ServiceSettings
@@ -82,7 +80,7 @@ def execute(options: argparse.Namespace) -> int:
     )
     token = choose_token(options.token, options.host)
     recognizer = open_recognizer(options)
-    open_source = _opener(options.input, recognizer.rate_hz)
+    open_source = None if options.input == "none" else opener(options.input, recognizer.rate_hz)
     hold = Hold(options.hold_cool_down_ms)
     loopback = is_loopback(options.host)
     logging.getLogger("edge_ser").setLevel(logging.INFO)
@@ -109,31 +107,12 @@ def execute(options: argparse.Namespace) -> int:
             closing.enter_context(Recording(options.record, service.live))
         port = listening.getsockname()[1]
 
-        def say() -> None:
-            query = f"?token={token}" if token else ""
-            host = f"[{options.host}]" if ":" in options.host else options.host
-            print(f"edge-ser: kiosk page at http://{host}:{port}/{query}", file=sys.stderr)
-
-        run(
-            service,
-            listening,
-            token=token,
-            origins=tuple(options.allow_origin),
-            loopback=loopback,
-            on_ready=say,
-        )
+        query = f"?token={token}" if token else ""
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        print(f"edge-ser: kiosk page at http://{host}:{port}/{query}", file=sys.stderr)
+        origins = tuple(options.allow_origin)
+        run(service, listening, token=token, origins=origins, loopback=loopback)
     return 0
-
-
-def _opener(where: str, rate_hz: int) -> Callable[[], SampleSource] | None:
-    if where == "none":
-        return None
-    if where == "mic" or where.startswith("mic:"):
-        from edge_ser.runtime.mic import Microphone
-
-        name = where.partition(":")[2] or None
-        return lambda: Microphone(name, rate_hz)
-    raise UsageError(f"--input {where}: mic, mic:NAME or none (files go to: edge-ser run)")
 
 
 def _positive(value: int, flag: str) -> int:

@@ -35,9 +35,11 @@ class GroupLogMel:
         self._padded = padded.reshape(n_streams * frames, spec.n_fft)
         self._spectrum = np.zeros((n_streams * frames, spec.n_fft // 2 + 1), np.complex64)
         self._parts = self._spectrum.view(np.float32)[:, front_end.bins]
-        self._by_stream = self._spectrum.view(np.float32).reshape(n_streams, frames, -1)[
-            ..., front_end.bins
-        ].transpose(0, 2, 1)
+        self._by_stream = (
+            self._spectrum.view(np.float32)
+            .reshape(n_streams, frames, -1)[..., front_end.bins]
+            .transpose(0, 2, 1)
+        )
         self._sums = np.zeros((n_streams, spec.n_mels + 1, frames), np.float32)
         self._power, self._loudness = self._sums[:, :-1], self._sums[:, -1]
         self._levels = np.full(n_streams, spec.level_floor)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
 
 from edge_ser.errors import UsageError
+from edge_ser.runtime.background import Background
 from edge_ser.runtime.board.condition import BoardCondition
 from edge_ser.runtime.board.reader import Board
 
 __all__ = ["BoardSampler"]
-
-log = logging.getLogger(__name__)
 
 
 class BoardSampler:
@@ -34,11 +32,10 @@ class BoardSampler:
         if not period_s > 0:
             raise UsageError(f"the board is looked at every period, got {period_s} s")
         self._board, self._sink, self._period_s = board, sink, period_s
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="board", daemon=True)
+        self._background = Background(self._watch, "watching the board")
 
     def __enter__(self) -> BoardSampler:
-        self._thread.start()
+        self._background.start()
         return self
 
     def __exit__(
@@ -47,15 +44,11 @@ class BoardSampler:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._background.stop()
 
-    def _run(self) -> None:
-        try:
-            while True:
-                self._sink(time.perf_counter_ns(), self._board.read())
-                if self._stop.wait(self._period_s):
-                    break
+    def _watch(self, stop: threading.Event) -> None:
+        while True:
             self._sink(time.perf_counter_ns(), self._board.read())
-        except Exception:  # whatever a sink does, the stream beside it goes on
-            log.exception("the board is not watched any more")
+            if stop.wait(self._period_s):
+                break
+        self._sink(time.perf_counter_ns(), self._board.read())

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from edge_ser.events import Event
-from edge_ser.runtime.stream import Stream
 from edge_ser.runtime.timing import Hooks, StageTiming, StepBlock, StepTiming
 
 __all__ = ["DeadlineWatcher"]
 
 _KEEP = 0.98  # of the usual duration per step, a memory of about 50 steps
 _MOST_WAITING = 1000
+
+
+class Noticing(Protocol):
+    """A ``Stream`` or a ``LiveStream``."""
+
+    def notice(self, type: str, **detail: Any) -> Event:  # noqa: A002 - the event's own word
+        """An event with the next number of the stream."""
+        ...
 
 
 class DeadlineWatcher:
@@ -67,7 +74,7 @@ class DeadlineWatcher:
                 before = float(durations[0, block.stages.index(stage)])
             self._usual_ns[stage] = _KEEP**n_steps * before + usual
 
-    def events(self, stream: Stream) -> list[Event]:
+    def events(self, stream: Noticing) -> list[Event]:
         """The events of the late steps since the last call, oldest first.
 
         At most a thousand wait; when nobody asks, older ones are forgotten, and counted

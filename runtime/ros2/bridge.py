@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 import time
@@ -11,12 +10,13 @@ from typing import Any
 
 from edge_ser.errors import MissingExtra, UsageError
 from edge_ser.events import Event
+from edge_ser.runtime.background import Background
 from edge_ser.runtime.hold import Hold
+from edge_ser.runtime.ros2.domain import ros_domain
 from edge_ser.runtime.ros2.expression import expression_of
 
 __all__ = ["RosBridge"]
 
-log = logging.getLogger(__name__)
 _ID = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,63}")
 
 
@@ -37,7 +37,7 @@ class RosBridge:
 
     Raises:
         MissingExtra: cyclonedds is not installed.
-        UsageError: the id makes no sense.
+        UsageError: the id or the domain makes no sense.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class RosBridge:
         domain: int | None = None,
     ) -> None:
         try:
-            from cyclonedds.core import Policy, Qos
+            from cyclonedds.core import DDSException, Policy, Qos
             from cyclonedds.domain import DomainParticipant
             from cyclonedds.pub import DataWriter
             from cyclonedds.sub import DataReader
@@ -65,13 +65,11 @@ class RosBridge:
         self._messages: Any = messages
         self._hold = hold
         self._hold_timeout_ms = hold_timeout_ms
-        self._stop = threading.Event()
-        if domain is None:
-            import os
-
-            domain = int(os.environ.get("ROS_DOMAIN_ID", "0"))
-        self._participant = DomainParticipant(domain)
-        reliable = Policy.Reliability.Reliable(duration(milliseconds=100))
+        self._full = DDSException
+        self.n_dropped = 0
+        """Messages that no room was left for, because a reader does not keep up."""
+        self._participant = DomainParticipant(ros_domain() if domain is None else domain)
+        reliable = Policy.Reliability.Reliable(duration(milliseconds=0))  # a write never waits
         latched = Qos(reliable, Policy.Durability.TransientLocal, Policy.History.KeepLast(1))
         streamed = Qos(reliable, Policy.Durability.Volatile, Policy.History.KeepLast(10))
 
@@ -86,12 +84,12 @@ class RosBridge:
         self._event = writer("edge_ser/event", messages.String, streamed)
         topic = Topic(self._participant, "rt/edge_ser/hold", messages.Bool, qos=streamed)
         self._holds = DataReader(self._participant, topic, qos=streamed)
-        self._thread = threading.Thread(target=self._take_holds, name="ros-hold", daemon=True)
+        self._background = Background(self._take_holds, "taking holds of ROS", patience_s=2.0)
 
     def __enter__(self) -> RosBridge:
         self._track([self.voice_id])
         self._speaking.write(self._messages.Bool(False))
-        self._thread.start()
+        self._background.start()
         return self
 
     def __exit__(
@@ -100,25 +98,29 @@ class RosBridge:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stop.set()
-        self._thread.join(2.0)
+        self._background.stop()
         self._track([])
 
     def __call__(self, event: Event) -> None:
         """Publish ``event``; from any thread."""
         messages = self._messages
-        self._event.write(messages.String(event.to_json()))
+        self._write(self._event, messages.String(event.to_json()))
         if event.type in ("utterance.start", "utterance.end"):
-            self._speaking.write(messages.Bool(event.type == "utterance.start"))
+            self._write(self._speaking, messages.Bool(event.type == "utterance.start"))
         elif event.type == "emotion":
             expression, valence, arousal, confidence = expression_of(event)
             # The stamp is when the last of the audio was captured, not when we were done.
             captured_ns = event.detail.get("captured_ns")
             age_ns = 0 if captured_ns is None else time.perf_counter_ns() - captured_ns
             header = self._header(time.time_ns() - age_ns)
-            self._expression.write(
-                messages.Expression(header, expression, valence, arousal, confidence)
-            )
+            words = messages.Expression(header, expression, valence, arousal, confidence)
+            self._write(self._expression, words)
+
+    def _write(self, writer: Any, message: Any) -> None:
+        try:
+            writer.write(message)
+        except self._full:
+            self.n_dropped += 1
 
     def _header(self, stamp_ns: int) -> Any:
         messages = self._messages
@@ -128,14 +130,14 @@ class RosBridge:
     def _track(self, ids: list[str]) -> None:
         self._tracked.write(self._messages.IdsList(self._header(time.time_ns()), ids))
 
-    def _take_holds(self) -> None:
+    def _take_holds(self, stop: threading.Event) -> None:
         from cyclonedds.core import InstanceState, ReadCondition, SampleState, ViewState, WaitSet
         from cyclonedds.util import duration
 
         waiting = WaitSet(self._participant)
         news = ReadCondition(self._holds, SampleState.Any | ViewState.Any | InstanceState.Alive)
         waiting.attach(news)
-        while not self._stop.is_set():
+        while not stop.is_set():
             waiting.wait(duration(milliseconds=200))
             for message in self._holds.take(10):
                 if self._hold is not None and hasattr(message, "data"):

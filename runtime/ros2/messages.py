@@ -22,6 +22,7 @@ __all__ = [
     "Header",
     "IdsList",
     "RosDriversAudioData",
+    "RosDriversAudioDataStamped",
     "String",
     "Time",
 ]
@@ -81,6 +82,16 @@ class RosDriversAudioData(IdlStruct, typename="audio_common_msgs::msg::dds_::Aud
     """audio_common_msgs/msg/AudioData of ros-drivers: raw bytes, format told elsewhere."""
 
     data: sequence[uint8] = field(default_factory=list)
+
+
+@dataclass
+class RosDriversAudioDataStamped(
+    IdlStruct, typename="audio_common_msgs::msg::dds_::AudioDataStamped_"
+):
+    """audio_common_msgs/msg/AudioDataStamped of ros-drivers."""
+
+    header: Header = field(default_factory=Header)
+    audio: RosDriversAudioData = field(default_factory=RosDriversAudioData)
 
 
 @dataclass

@@ -60,6 +60,7 @@ class Bus:
         self.clients: set[Client] = set()
         self.n_dropped = 0
         self.n_events = 0
+        self._closed = False
 
     def publish(self, text: str) -> None:
         """Give ``text`` to every listener."""
@@ -73,6 +74,8 @@ class Bus:
     def join(self) -> Client:
         """A new listener, which hears from now on."""
         client = Client(self._limit)
+        if self._closed:
+            client.close()
         self.clients.add(client)
         return client
 
@@ -80,7 +83,15 @@ class Bus:
         """The listener is gone."""
         self.clients.discard(client)
 
+    def drop(self, client: Client, reason: str) -> None:
+        """Cut ``client`` off, unless it already is."""
+        if client.dropped is None:
+            client.dropped = reason
+            self.n_dropped += 1
+        self.clients.discard(client)
+
     def close(self) -> None:
-        """Let every listener end."""
+        """Let every listener end, and those who join later too."""
+        self._closed = True
         for client in self.clients:
             client.close()

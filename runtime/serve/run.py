@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_ser.errors import InputError, MissingExtra, UsageError
 from edge_ser.runtime.serve.guard import is_loopback
 from edge_ser.runtime.serve.service import Service
 
-__all__ = ["bind", "choose_token", "run"]
+if TYPE_CHECKING:
+    import uvicorn
+
+__all__ = ["bind", "choose_token", "make_server", "run"]
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -54,16 +58,12 @@ def choose_token(token: str | None, host: str) -> str | None:
     return token
 
 
-def run(
-    service: Service,
-    listening: socket.socket,
-    *,
-    token: str | None,
-    origins: tuple[str, ...] = (),
-    loopback: bool,
-    on_ready: Any = None,
-) -> None:
-    """Serve until SIGINT or SIGTERM.
+def make_server(service: Service, **guarded: Any) -> uvicorn.Server:
+    """The server of ``service``, not running yet.
+
+    Args:
+        guarded: ``token``, ``origins`` and ``loopback`` as
+            :func:`~edge_ser.runtime.serve.app.build_app` takes them.
 
     Raises:
         MissingExtra: the ``serve`` extra is not installed.
@@ -75,21 +75,35 @@ def run(
         raise MissingExtra(error.name or "uvicorn", "serve", "serve over HTTP") from None
     from edge_ser.runtime.serve.app import build_app
 
-    config = uvicorn.Config(
-        build_app(service, token=token, origins=origins, loopback=loopback),
-        log_level="warning",
-        access_log=False,
-        lifespan="on",
-        ws="websockets-sansio",
-        ws_max_size=service.settings.max_message_bytes,
-        ws_per_message_deflate=False,  # costs more time than it saves on one machine
-        ws_ping_interval=20.0,
-        timeout_graceful_shutdown=3,
-        server_header=False,
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # Listeners would wait for events, and the server for them.
+            await service.dismiss()
+            await super().shutdown(sockets)
+
+    return Server(
+        uvicorn.Config(
+            build_app(service, **guarded),
+            log_level="warning",
+            access_log=False,
+            lifespan="on",
+            ws="websockets-sansio",
+            ws_max_size=service.settings.max_message_bytes,
+            ws_per_message_deflate=False,  # costs more time than it saves on one machine
+            ws_ping_interval=20.0,
+            timeout_graceful_shutdown=3,
+            server_header=False,
+        )
     )
-    server = uvicorn.Server(config)
-    if on_ready is not None:
-        on_ready()
+
+
+def run(service: Service, listening: socket.socket, **guarded: Any) -> None:
+    """Serve until SIGINT or SIGTERM, in the main thread; arguments as of :func:`make_server`."""
+    server = make_server(service, **guarded)
+    # Once it has shut down, uvicorn raises the signal again that told it to. By default that
+    # would end the process before recordings are completed and brokers told.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     notify("READY=1")
     try:
         server.run(sockets=[listening])

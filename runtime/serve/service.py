@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from edge_ser.events import Event
+from edge_ser.runtime.background import Background
 from edge_ser.runtime.hold import Hold
-from edge_ser.runtime.listen import Listener, Misses, SampleSource
+from edge_ser.runtime.hooks.deadline import DeadlineWatcher
+from edge_ser.runtime.listen import Listener
 from edge_ser.runtime.live import LiveStream
+from edge_ser.runtime.live_source import SampleSource
 from edge_ser.runtime.recognizer import Recognizer
 from edge_ser.runtime.serve.bus import Bus
 from edge_ser.runtime.serve.metrics import Metrics
@@ -81,16 +84,17 @@ class Service:
         self.live: LiveStream | None = None
         self.listener: Listener | None = None
         self._sinks = sinks
-        self._thread: threading.Thread | None = None
+        self._deadlines: DeadlineWatcher | None = None
+        self._listening: Background | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         if open_source is not None:
-            misses = Misses()
+            self._deadlines = deadlines = DeadlineWatcher()
             self.live = LiveStream(
                 recognizer,
                 self.settings.stream_id,
                 utterances=self.settings.utterances,
                 smoothing=self.settings.smoothing,
-                hooks=(self.metrics, misses),
+                hooks=(self.metrics, deadlines),
                 every=self.settings.every,
             )
             self.listener = Listener(
@@ -99,22 +103,47 @@ class Service:
                 self.emit,
                 rate_hz=recognizer.rate_hz,
                 hold=self.hold,
-                misses=misses,
+                deadlines=deadlines,
             )
 
     def start(self) -> None:
         """Begin to listen; called in the event loop."""
         self._loop = asyncio.get_running_loop()
-        if self.listener is not None:
-            self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
-            self._thread.start()
+        if (listener := self.listener) is not None:
+            self._listening = Background(lambda _: listener.run(), "listening", patience_s=5.0)
+            self._listening.start()
 
     async def stop(self) -> None:
         """Stop listening and let every listener end."""
-        if self.listener is not None and self._thread is not None:
+        if self.listener is not None and self._listening is not None:
             self.listener.stop()
-            await asyncio.to_thread(self._thread.join, 5.0)
+            await asyncio.to_thread(self._listening.stop)
         self.bus.close()
+
+    @property
+    def busy(self) -> str | None:
+        """Why one more client is not taken, None when it is."""
+        limit = self.settings.max_connections
+        if self.n_connections < limit:
+            return None
+        return f"busy: {limit} clients are connected (--max-active-connections)"
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Count a client while it is there."""
+        self.n_connections += 1
+        try:
+            yield
+        finally:
+            self.n_connections -= 1
+
+    async def dismiss(self) -> None:
+        """Tell every listener that there will be no more; give them a second to leave."""
+        self.bus.close()
+        for _ in range(100):
+            if not self.bus.clients:
+                return
+            await asyncio.sleep(0.01)
 
     def emit(self, event: Event) -> None:
         """Publish an event of the local source; from any thread."""
@@ -143,6 +172,7 @@ class Service:
             "listens": self.listener is not None,
             "speaking": live is not None and live.speaking,
             "hold": self.hold.state,
+            "deadline_misses": 0 if self._deadlines is None else self._deadlines.misses,
             "state": self.last_state,
         }
 
@@ -150,15 +180,8 @@ class Service:
     def ready(self) -> tuple[bool, str]:
         """Whether the service does what it is there for, and why not."""
         if self.listener is not None:
-            if self._thread is None or not self._thread.is_alive():
+            if self._listening is None or not self._listening.alive:
                 return False, "not listening"
             if self.listener.source is None:
                 return False, "the microphone is not there"
         return True, "ready"
-
-    def _listen(self) -> None:
-        assert self.listener is not None
-        try:
-            self.listener.run()
-        except Exception:
-            log.exception("listening ended")

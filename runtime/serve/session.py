@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_ser.errors import InputError
 from edge_ser.events import Event
+from edge_ser.runtime.hooks.deadline import DeadlineWatcher
 from edge_ser.runtime.live import LiveStream
 from edge_ser.runtime.recognizer import Recognizer
 from edge_ser.runtime.smoothing import SmoothingSettings
@@ -39,6 +42,8 @@ class Session:
         self._rest = b""
         self._rate = recognizer.rate_hz
         self._live: LiveStream | None = None
+        self._deadlines = DeadlineWatcher()
+        hooks = (*hooks, self._deadlines)
         if gated:
             self._live = LiveStream(
                 recognizer,
@@ -62,17 +67,16 @@ class Session:
         data = self._rest + data
         whole = len(data) // 2 * 2
         self._rest = data[whole:]
-        pcm = np.frombuffer(data, "<i2", whole // 2)
-        return self._live.push(pcm) if self._live is not None else self._stream.push(pcm)
+        return self.push_samples(np.frombuffer(data, "<i2", whole // 2))
 
-    def push_samples(self, samples: np.ndarray) -> list[Event]:
-        """Events that became due with float samples."""
-        return self._live.push(samples) if self._live is not None else self._stream.push(samples)
+    def push_samples(self, samples: NDArray[Any]) -> list[Event]:
+        """Events that became due with samples as ``Stream.push`` takes them."""
+        events = (self._live or self._stream).push(samples)
+        return events + self._deadlines.events(self._live or self._stream)
 
     def error(self, reason: str, code: str) -> Event:
         """An ``error`` event."""
-        source = self._live if self._live is not None else self._stream
-        return source.notice("error", code=code, reason=reason)
+        return (self._live or self._stream).notice("error", code=code, reason=reason)
 
     def finish(self) -> list[Event]:
         """The last events.
@@ -86,6 +90,7 @@ class Session:
         if self._live is not None:
             return self._live.finish()
         final = self._stream.finish()
+        late = self._deadlines.events(self._stream)
         end_ms = 0.0 if final is None else final.audio_end_ms
         ended = self._stream.notice("stream.ended", audio_end_ms=round(end_ms, 3))
-        return [ended] if final is None else [final, ended]
+        return [*late, ended] if final is None else [final, *late, ended]

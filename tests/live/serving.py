@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from websockets.sync.client import connect
 
-from edge_ser.runtime.mic import Heard
+from edge_ser.runtime.live_source import Heard
 from edge_ser.runtime.serve import Service
-from edge_ser.runtime.serve.run import bind
+from edge_ser.runtime.serve.run import bind, make_server
 
 
 class Served:
@@ -25,15 +25,7 @@ class Served:
         self.port = self.socket.getsockname()[1]
         how.setdefault("token", None)
         how.setdefault("loopback", True)
-        import uvicorn
-
-        from edge_ser.runtime.serve.app import build_app
-
-        config = uvicorn.Config(
-            build_app(service, **how), log_level="error", ws="websockets-sansio",
-            ws_max_size=service.settings.max_message_bytes, timeout_graceful_shutdown=1,
-        )  # fmt: skip
-        self.server = uvicorn.Server(config)
+        self.server = make_server(service, **how)
         self.thread = threading.Thread(
             target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True
         )

@@ -26,7 +26,8 @@ class SoundServer:
     """PulseAudio in a folder of its own; what plays to the sink is what the microphone hears.
 
     PortAudio, as Linux has it, knows ALSA only: its ``pulse`` plugin makes a PCM named
-    ``virtmic`` out of the monitor of a null sink.
+    ``virtmic`` out of the monitor of a null sink. Without ``norewinds`` a null sink that nobody
+    plays to gives two seconds at once every two seconds, and keeps to that after somebody does.
     """
 
     name = "virtmic"
@@ -50,8 +51,10 @@ class SoundServer:
              "--high-priority=yes", "-L", f"module-native-protocol-unix socket={socket}"],
             env=self.env, stdout=self._log, stderr=self._log,
         )  # fmt: skip
-        deadline = time.monotonic() + 30
-        while subprocess.run(["pactl", "info"], env=self.env, capture_output=True).returncode:
+        deadline = time.monotonic() + 60
+        while subprocess.run(
+            ["pactl", "info"], env=self.env, capture_output=True, timeout=60
+        ).returncode:
             if time.monotonic() > deadline or self._daemon.poll() is not None:
                 raise RuntimeError((self.folder / "log").read_text())
             time.sleep(0.1)
@@ -59,7 +62,7 @@ class SoundServer:
 
     def plug(self) -> None:
         """The microphone is there."""
-        self._pactl("load-module", "module-null-sink", "sink_name=virtmic", "rate=48000",
+        self._pactl("load-module", "module-null-sink", "sink_name=virtmic", "rate=48000", "norewinds=1",
                     "channels=1")  # fmt: skip
 
     def unplug(self) -> None:
@@ -77,11 +80,16 @@ class SoundServer:
         )  # fmt: skip
 
     def _pactl(self, *words: str) -> None:
-        subprocess.run(["pactl", *words], env=self.env, check=True, capture_output=True)
+        subprocess.run(["pactl", *words], env=self.env, check=True, capture_output=True,
+                       timeout=60)  # fmt: skip
 
     def close(self) -> None:
         """Stop the server and forget everything."""
         self._daemon.terminate()
-        self._daemon.wait(10)
+        try:
+            self._daemon.wait(10)
+        except subprocess.TimeoutExpired:
+            self._daemon.kill()
+            self._daemon.wait()
         self._log.close()
         shutil.rmtree(self.folder, ignore_errors=True)

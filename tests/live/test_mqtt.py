@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,8 +55,6 @@ class Broker:
 
 
 def _answers(port: int) -> bool:
-    import socket
-
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -166,6 +167,73 @@ def test_a_broker_that_is_away_costs_only_what_the_queue_bound_says(
         until(lambda: json.loads(ear.last("ser/k/state") or "{}").get("seq") == 26)
         assert bridge.n_dropped == 15
         ear.close()
+
+
+class Proxy:
+    """A network between bridge and broker that can swallow everything, then break."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._listening = bind("127.0.0.1", 0)
+        self.port = self._listening.getsockname()[1]
+        self.swallows = False
+        self._wires: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listening.accept()
+                far = socket.create_connection(("127.0.0.1", self._to))
+                self._wires += [near, far]
+                for a, b in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass, args=(a, b), daemon=True).start()
+
+    def _pass(self, a: socket.socket, b: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := a.recv(4096):
+                if not self.swallows:
+                    b.sendall(data)
+
+    def cut(self) -> None:
+        wires, self._wires = self._wires, []
+        for wire in wires:
+            with contextlib.suppress(OSError):
+                wire.shutdown(socket.SHUT_RDWR)
+            wire.close()
+
+    def close(self) -> None:
+        self._listening.close()
+        self.cut()
+
+
+def test_what_a_dying_connection_swallows_is_sent_again(
+    broker: Broker, recognizer: Recognizer
+) -> None:
+    broker.start()
+    network = Proxy(broker.port)
+    ear = Ear(broker.port)
+    url = f"mqtt://127.0.0.1:{network.port}"
+
+    def heard() -> set[int]:
+        return {json.loads(text)["seq"] for text, _ in ear.heard.get("ser/k/event", [])}
+
+    with MqttBridge(url, "k", recognizer, max_queue=100) as bridge:
+        until(lambda: bridge.connected)
+        bridge(change(1, "anger"))
+        until(lambda: heard() == {1})
+        network.swallows = True
+        for number in range(2, 42):  # the bridge does not know yet that nobody hears them
+            bridge(change(number, "fear"))
+        assert bridge.connected
+        network.swallows = False
+        network.cut()
+        for number in range(42, 62):
+            bridge(change(number, "sadness"))
+        until(lambda: heard() == set(range(1, 62)), 300)
+        assert bridge.n_dropped == 0
+    ear.close()
+    network.close()
 
 
 def test_the_last_will_speaks_for_the_dead(broker: Broker, recognizer: Recognizer) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import configparser
 import json
+import os
 import re
 import shlex
+import socket
+import subprocess
+import sys
 import threading
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge_ser.cli.main import build_parser
+from edge_ser.errors import InputError
 from edge_ser.events import Event
 from edge_ser.runtime import Recognizer
 
@@ -21,6 +29,7 @@ pytest.importorskip("websockets", reason="needs the serve extra")
 from serving import Served
 
 from edge_ser.runtime.serve import Service
+from edge_ser.runtime.serve.run import bind
 
 DOCS = Path(__file__).parents[2] / "docs" / "live"
 
@@ -79,22 +88,107 @@ def test_every_command_of_the_pages_is_understood(page: str) -> None:
         build_parser(words).parse_args(words)
 
 
-def test_home_assistant_s_automation_names_an_entity_that_is_announced(
-    recognizer: Recognizer,
-) -> None:
+def test_home_assistant_s_automation_fires(recognizer: Recognizer, tmp_path: Path) -> None:
+    """What Home Assistant does with the recipe, on what a real broker gives it."""
     pytest.importorskip("paho.mqtt.client", reason="needs the mqtt extra")
+    jinja2 = pytest.importorskip("jinja2", reason="needs jinja2 (dev extra)")
+    yaml = pytest.importorskip("yaml", reason="needs pyyaml (dev extra)")
+    from test_mqtt import MOSQUITTO, Broker, Ear, until
+
     from edge_ser.runtime.mqtt import MqttBridge
 
+    if MOSQUITTO is None:
+        pytest.skip("mosquitto is not installed (tests/apt-packages.txt)")
     words = shlex.split(block("home-assistant.md", "sh"))
     device = words[words.index("--device-id") + 1]
-    bridge = MqttBridge("mqtt://x", device, recognizer)
-    entities = {f"{kind}.{device}_{key}": config for kind, key, config in bridge._entities()}
-    recipe = block("home-assistant.md", "yaml")
-    entity = re.search(r"entity_id: (\S+_\S+)", recipe)
-    state = re.search(r"to: (\w+)", recipe)
-    assert entity
-    assert state
-    assert state[1] in entities[entity[1]]["options"]
+    [trigger] = yaml.safe_load(block("home-assistant.md", "yaml"))["triggers"]
+    kind, _, name = trigger["entity_id"].partition(".")
+    broker = Broker(tmp_path)
+    broker.start()
+    ear = Ear(broker.port)
+    try:
+        with MqttBridge(broker.url, device, recognizer) as bridge:
+            discovery = f"homeassistant/{kind}/{name}/config"
+            until(lambda: ear.last(discovery))
+            config = json.loads(ear.last(discovery) or "")
+            assert trigger["to"] in config["options"]
+            template = jinja2.Template(config["value_template"])
+
+            def state() -> str:
+                value = json.loads(ear.last(config["state_topic"]) or '{"label": null}')
+                return str(template.render(value_json=value))
+
+            assert state() == "none"
+            detail = {"label": trigger["to"], "confidence": 0.8}
+            bridge(Event("state.change", 1, "mic0", 0, detail=detail))
+            until(lambda: state() == trigger["to"])
+    finally:
+        ear.close()
+        broker.stop()
+
+
+def test_the_kiosk_s_unit_starts_a_service_that_says_when_it_is_ready(
+    pack_path: Path, tmp_path: Path
+) -> None:
+    unit = configparser.ConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(block("kiosk.md", "ini"))
+    assert unit["Service"]["Type"] == "notify"
+    program, *words = shlex.split(unit["Service"]["ExecStart"])
+    assert Path(program).name == "edge-ser"
+    with bind("127.0.0.1", 0) as probe:
+        port = str(probe.getsockname()[1])
+    words[words.index("--port") + 1] = port
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(120)
+        server = subprocess.Popen(
+            [sys.executable, "-m", "edge_ser", *words, "--input", "none", "--pack", str(pack_path)],
+            env={**os.environ, "PYTHONPATH": str(DOCS.parents[1]),
+                 "NOTIFY_SOCKET": str(tmp_path / "notify")},
+        )  # fmt: skip
+        try:
+            assert systemd.recv(100) == b"READY=1"
+            page = shlex.split(block("kiosk.md", "sh"))[-1].replace("8765", port)
+            with urllib.request.urlopen(page, timeout=60) as reply:
+                assert b"Live emotion from the voice" in reply.read()
+            for path in ("healthz", "readyz"):
+                with urllib.request.urlopen(page + path, timeout=60) as reply:
+                    assert reply.status == 200
+            server.terminate()
+            assert systemd.recv(100) == b"STOPPING=1"
+            assert server.wait(60) == 0
+        finally:
+            server.kill()
+            server.wait()
+
+
+def test_the_ros_recipe_is_heard_by_another_process(pack_path: Path) -> None:
+    pytest.importorskip("cyclonedds", reason="needs the ros2 extra")
+    from edge_ser.runtime.ros2.source import RosAudio
+
+    found = re.search(
+        r"`edge-ser (serve --ros2 --device-id (\w+))`", (DOCS / "ros2.md").read_text()
+    )
+    assert found
+    env = {**os.environ, "PYTHONPATH": str(DOCS.parents[1]), "ROS_DOMAIN_ID": "84"}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "edge_ser", *found[1].split(), "--input", "none", "--port", "0",
+         "--pack", str(pack_path)], env=env,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            # The voice's topic is announced, with the type that ROS4HRI gives it.
+            with pytest.raises(InputError) as said:
+                RosAudio(f"/humans/voices/{found[2]}/expression", 16000, domain=84)
+            if "nobody publishes" not in str(said.value):
+                break
+            assert time.monotonic() < deadline
+        assert "hri_msgs/msg/Expression" in str(said.value)
+    finally:
+        server.terminate()
+        server.wait(60)
 
 
 def test_the_ros_package_is_valid_python_and_xml() -> None:

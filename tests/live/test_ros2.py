@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edge_ser.errors import InputError
+from edge_ser.errors import InputError, UsageError
 from edge_ser.events import Event
 from edge_ser.labels import LABELS
 from edge_ser.runtime.hold import Hold
@@ -117,3 +120,99 @@ def test_audio_of_neither_package() -> None:
         samples_of(SimpleNamespace(pixels=[]))
     with pytest.raises(InputError, match="compressed"):
         samples_of(SimpleNamespace(data=[1, 2, 3]))
+
+
+AUDIO = """
+import sys, time
+import numpy as np
+from cyclonedds.core import Policy, Qos
+from cyclonedds.domain import DomainParticipant
+from cyclonedds.pub import DataWriter
+from cyclonedds.topic import Topic
+from edge_ser.runtime.ros2 import messages as m
+kind, domain = sys.argv[1], DomainParticipant(int(sys.argv[2]))
+tone = (8000 * np.sin(np.arange(16000) / 5)).astype("<i2")
+part = tone[:1600]
+make = {
+    "AudioData": lambda: m.RosDriversAudioData(list(part.tobytes())),
+    "AudioDataStamped": lambda: m.RosDriversAudioDataStamped(
+        m.Header(), m.RosDriversAudioData(list(part.tobytes()))),
+    "AudioStamped": lambda: m.AudioStamped(m.Header(), m.Audio(
+        m.AudioDataUnion(int16_data=np.repeat(part, 2).tolist()),
+        m.AudioInfo(channels=2, rate=16000))),
+    "String": lambda: m.String("no audio"),
+}[kind]
+qos = Qos(Policy.Reliability.BestEffort, Policy.History.KeepLast(5))
+writer = DataWriter(domain, Topic(domain, "rt/audio", type(make()), qos=qos), qos=qos)
+while True:
+    writer.write(make())
+    time.sleep(0.02)
+"""
+
+
+# Domains of their own: a killed publisher is remembered until its lease ends.
+@pytest.mark.parametrize(
+    ("kind", "domain"), [("AudioData", 78), ("AudioDataStamped", 81), ("AudioStamped", 82)]
+)
+def test_audio_of_another_process_is_heard(kind: str, domain: int) -> None:
+    pytest.importorskip("cyclonedds", reason="needs the ros2 extra")
+    from edge_ser.runtime.ros2.source import RosAudio
+
+    with publishing(kind, domain):
+        source = opened(RosAudio, domain)
+        samples = np.empty(0, np.float32)
+        while len(samples) < 8000:
+            samples = np.concatenate([samples, source.read().samples])
+        source.close()
+    assert np.abs(samples).max() == pytest.approx(8000 / 32768, rel=0.01)
+    part = (8000 * np.sin(np.arange(1600) / 5)).astype("<i2").astype(np.float32) / 32768
+    whole = samples[: len(samples) // 1600 * 1600].reshape(-1, 1600)
+    np.testing.assert_allclose(whole, np.broadcast_to(part, whole.shape), atol=1e-6)
+
+
+def test_a_topic_of_another_type_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cyclonedds", reason="needs the ros2 extra")
+    from edge_ser.runtime.ros2 import source
+
+    with publishing("String", 79) as domain, pytest.raises(InputError) as error:
+        opened(source.RosAudio, domain)
+    assert "ros:/audio carries std_msgs/msg/String, which is of neither" in str(error.value)
+    monkeypatch.setattr(source, "_FIND_S", 0.05)
+    with pytest.raises(InputError, match="ros:/nothing: nobody publishes it"):
+        source.RosAudio("/nothing", 16000, domain=80)
+
+
+def test_topics_and_domains_that_make_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cyclonedds", reason="needs the ros2 extra")
+    from edge_ser.runtime.live_source import opener
+    from edge_ser.runtime.ros2.source import RosAudio
+
+    with pytest.raises(UsageError, match="write it as ros:/TOPIC"):
+        RosAudio("audio", 16000)
+    with pytest.raises(UsageError, match="rate is a number"):
+        opener("ros:/audio?rate=x", 16000)
+    monkeypatch.setenv("ROS_DOMAIN_ID", "many")
+    with pytest.raises(UsageError, match="ROS_DOMAIN_ID is a number from 0 to 232, got 'many'"):
+        RosAudio("/audio", 16000)
+
+
+@contextlib.contextmanager
+def publishing(kind: str, domain: int) -> Iterator[int]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    other = subprocess.Popen([sys.executable, "-c", AUDIO, kind, str(domain)], env=env)
+    try:
+        yield domain
+    finally:
+        other.kill()
+        other.wait()
+
+
+def opened(kind: Any, domain: int) -> Any:
+    """The source, once the other process has begun."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return kind("/audio", 16000, domain=domain)
+        except InputError as error:
+            if "nobody publishes" not in str(error) or time.monotonic() > deadline:
+                raise

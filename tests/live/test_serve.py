@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from serving import Scripted, Served
 from voices import LoudnessGate, silence, voice
@@ -33,14 +34,16 @@ from websockets.sync.client import connect
 from edge_ser.cli import main
 from edge_ser.runtime.listen import Listener
 from edge_ser.runtime.live import LiveStream
-from edge_ser.runtime.mic import SourceGone
+from edge_ser.runtime.live_source import SourceGone
 from edge_ser.runtime.serve import Bus, Service, ServiceSettings
 from edge_ser.runtime.serve.run import bind
 
 
 @pytest.fixture
 def served(recognizer: Recognizer) -> Iterator[Served]:
-    settings = ServiceSettings(max_message_bytes=100_000, max_upload_bytes=1 << 20)
+    settings = ServiceSettings(
+        max_message_bytes=100_000, max_upload_bytes=1 << 20, send_timeout_s=120
+    )
     it = Served(Service(recognizer, settings))
     yield it
     it.stop()
@@ -60,9 +63,14 @@ def wav(samples: np.ndarray) -> bytes:
     return out.getvalue()
 
 
+def in_time(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without what a busy machine adds."""
+    return [e for e in events if e["type"] != "deadline.miss"]
+
+
 def stripped(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    clocks = ("t_mono_ns", "latency_ms", "stream_id")
-    return [{k: v for k, v in e.items() if k not in clocks} for e in events]
+    clocks = ("t_mono_ns", "latency_ms", "stream_id", "seq")  # a late step takes a number
+    return [{k: v for k, v in e.items() if k not in clocks} for e in in_time(events)]
 
 
 @pytest.mark.parametrize("size", [1, 999, 64000])
@@ -94,7 +102,7 @@ def test_a_gated_stream_frames_its_utterances(served: Served) -> None:
         ws.send('{"type":"end"}')
         got = [json.loads(text) for text in ws]
     assert {e["stream_id"] for e in got} == {"robot"}
-    types = [e["type"] for e in got if e["type"] not in ("emotion", "state.change")]
+    types = [e["type"] for e in in_time(got) if e["type"] not in ("emotion", "state.change")]
     assert types == ["stream.started", "utterance.start", "utterance.end", "stream.ended"]
     assert sum(e["type"] == "emotion" and e["final"] for e in got) == 1
 
@@ -103,7 +111,7 @@ def test_an_upload_as_body_and_as_form(served: Served) -> None:
     content = wav(voice(1.0))
     status, text = served.get("/v1/file", content)
     assert status == 200
-    events = json.loads(text)["events"]
+    events = in_time(json.loads(text)["events"])
     assert [e["type"] for e in events][0 :: len(events) - 1] == ["stream.started", "stream.ended"]
     assert events[-2]["final"] is True
     form = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
@@ -114,7 +122,7 @@ def test_an_upload_as_body_and_as_form(served: Served) -> None:
     assert status == 200
     assert stripped(json.loads(again)["events"]) == stripped(events)
     status, lines = served.get("/v1/file", content, Accept="application/x-ndjson")
-    assert len(lines.splitlines()) == len(events)
+    assert len(in_time([json.loads(line) for line in lines.splitlines()])) == len(events)
 
 
 def test_bad_uploads_are_refused_in_a_line(served: Served) -> None:
@@ -243,7 +251,7 @@ def test_many_listeners_hear_every_event(recognizer: Recognizer) -> None:
     talk = np.concatenate([voice(2.0), silence(1.0)])
     chunks.extend(talk[i : i + 160] for i in range(0, len(talk), 160))
     patience = time.monotonic() + 60
-    while not all(mine and mine[-1]["type"] == "utterance.end" for mine in heard):
+    while not all("utterance.end" in [event["type"] for event in mine] for mine in heard):
         assert time.monotonic() < patience, [len(mine) for mine in heard]
         time.sleep(0.02)
     it.stop()
@@ -389,6 +397,10 @@ sys.exit(main(["serve", "--pack", {str(pack_path)!r}, "--port", "{number}", "--i
             assert sum(1 for _ in ws) > 10
         request = urllib.request.Request(f"http://127.0.0.1:{number}/v1/file", wav(voice(0.5)))
         assert urllib.request.urlopen(request, timeout=30).status == 200
+        # And what libraries do behind Python's back, as the system sees it.
+        process = psutil.Process(server.pid)
+        assert {c.laddr.port for c in process.net_connections("inet")} == {number}
+        assert [f.path for f in process.open_files() if f.mode != "r" and f.path != str(log)] == []
     finally:
         server.terminate()
         server.wait(20)
@@ -401,3 +413,27 @@ sys.exit(main(["serve", "--pack", {str(pack_path)!r}, "--port", "{number}", "--i
     assert [r for r in rows if r.startswith(("socket.connect", "socket.sendto"))] == []
     written = [r for r in rows if r.startswith("write ") and not r.split()[1].isdigit()]
     assert [r for r in written if r != "write /dev/null"] == []
+
+
+def test_a_run_opens_no_socket_and_writes_nothing(pack_path: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.wav"
+    clip.write_bytes(wav(voice(1.0)))
+    before = sorted(tmp_path.iterdir())
+    script = f"""
+import sys
+def watch(event, args):
+    if event.startswith("socket.") and event != "socket.__new__":
+        sys.exit(f"{{event}} {{args[1:]}}")
+    if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
+        sys.exit(f"write {{args[0]}}")
+from edge_ser.cli import main
+sys.addaudithook(watch)
+sys.exit(main(["run", {str(clip)!r}, "--pack", {str(pack_path)!r}, "--jsonl"]))
+"""
+    root = Path(__file__).parents[2]
+    env = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=env, cwd=tmp_path,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert '"final":true' in done.stdout
+    assert sorted(tmp_path.iterdir()) == before

@@ -10,12 +10,12 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from std_msgs.msg import Bool, String
 
-from edge_ser.audio import StreamResampler
 from edge_ser.errors import EdgeSerError
 from edge_ser.events import Event
 from edge_ser.runtime import Recognizer
 from edge_ser.runtime.hold import Hold
 from edge_ser.runtime.live import LiveStream
+from edge_ser.runtime.resample import LiveResampler
 from edge_ser.runtime.ros2.audio import samples_of
 from edge_ser.runtime.ros2.expression import expression_of
 
@@ -60,7 +60,7 @@ class EmotionNode(Node):
         self._recognizer = Recognizer.open(read["pack"] or None)
         self._live = LiveStream(self._recognizer, self._voice, every=read["every"])
         self._hold = Hold()
-        self._resampler: StreamResampler | None = None
+        self._resampler: LiveResampler | None = None
         self._from_hz = 0
         voice = f"/humans/voices/{self._voice}"
         self._tracked = self.create_publisher(IdsList, "/humans/voices/tracked", _LATCHED)
@@ -84,7 +84,7 @@ class EmotionNode(Node):
             samples, rate_hz = samples_of(message)
             rate_hz = rate_hz or self._rate
             if self._resampler is None or rate_hz != self._from_hz:
-                self._resampler = StreamResampler(rate_hz, self._recognizer.rate_hz)
+                self._resampler = LiveResampler(rate_hz, self._recognizer.rate_hz)
                 self._from_hz = rate_hz
             events = self._live.hold(self._hold.held)
             events += self._live.push(self._resampler.push(samples))

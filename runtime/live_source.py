@@ -1,0 +1,107 @@
+"""What a live source of samples is, whatever it hears with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ser.errors import EdgeSerError, UsageError
+
+__all__ = ["Heard", "SampleSource", "SourceGone", "backoff", "is_live", "opener"]
+
+_TCP = ("tcp://", "tcp-listen://")
+
+
+class SourceGone(EdgeSerError):
+    """The source stopped giving samples."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What one read gave.
+
+    Attributes:
+        samples: ``(n,) float32`` mono at the rate asked for, may be empty.
+        lost: samples that were lost before these, estimated by the clock.
+        captured_ns: ``time.perf_counter_ns`` when the last of them was in the buffer.
+    """
+
+    samples: NDArray[np.float32]
+    lost: int
+    captured_ns: int
+
+
+class SampleSource(Protocol):
+    """What a listener reads."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    def read(self) -> Heard:
+        """Wait a moment for samples; ``SourceGone`` when there will be none."""
+        ...
+
+    def close(self) -> None:
+        """Let the device go."""
+        ...
+
+
+def is_live(where: str) -> bool:
+    """Whether ``where`` names a live source: ``mic``, ``mic:NAME``, TCP or a ROS topic."""
+    return where == "mic" or where.startswith(("mic:", "ros:", *_TCP))
+
+
+def opener(where: str, rate_hz: int) -> Callable[[], SampleSource]:
+    """What opens the live source ``where``, again and again.
+
+    Args:
+        where: as in :func:`is_live`; ``tcp://HOST:PORT`` fetches raw s16le mono,
+            ``tcp-listen://HOST:PORT`` takes it from whoever connects; ``?rate=48000`` where it
+            is not ``rate_hz``; ``ros:/TOPIC[?rate=HZ]`` hears a ROS 2 topic.
+        rate_hz: rate of the samples it shall give.
+
+    Raises:
+        UsageError: ``where`` makes no sense.
+        InputError: the port is taken, or PortAudio cannot be loaded.
+        MissingExtra: what it needs is not installed.
+    """
+    if where.startswith(_TCP):
+        from edge_ser.runtime.tcp import Address, TcpListen, TcpSource
+
+        address = Address.parse(where)
+        if address.listens:
+            listening = TcpListen(address, rate_hz)
+            return listening.accept
+        return lambda: TcpSource.connect(address, rate_hz)
+    if where.startswith("ros:"):
+        from edge_ser.runtime.ros2.source import RosAudio
+
+        topic, _, rate = where.removeprefix("ros:").partition("?rate=")
+        if rate and not rate.isdecimal():
+            raise UsageError(f"{where}: rate is a number of Hz, got {rate!r}")
+        return lambda: RosAudio(topic, rate_hz, topic_rate_hz=int(rate or rate_hz))
+    if not is_live(where):
+        raise UsageError(
+            f"--input {where}: mic, mic:NAME, tcp://HOST:PORT, tcp-listen://HOST:PORT, ros:/TOPIC "
+            "or none (files go to: edge-ser run)"
+        )
+    from edge_ser.runtime.devices import sounddevice
+    from edge_ser.runtime.mic import Microphone
+
+    sounddevice()  # what is not installed is said now, not tried again for ever
+    name = where.partition(":")[2] or None
+    return lambda: Microphone(name, rate_hz)
+
+
+def backoff(first_s: float = 0.1, longest_s: float = 0.5) -> Iterator[float]:
+    """Waits between attempts to open again: doubling, then level."""
+    wait = first_s
+    while True:
+        yield wait
+        wait = min(2 * wait, longest_s)

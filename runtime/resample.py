@@ -1,0 +1,107 @@
+"""Another sample rate for a live stream, with nothing held back."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ser.errors import UsageError
+
+__all__ = ["LiveResampler"]
+
+_CROSSINGS = 24  # zero crossings of the sinc on each side, at the lower rate
+_ROLL_OFF = 0.92  # of the lower Nyquist frequency, where the filter is 6 dB down
+_BETA = 7.0  # Kaiser window: images and aliases 70 dB down
+_MOST_PHASES = 4000
+_FINE = 48  # parts of an input sample
+_LONGEST_PART = 512  # samples; the windows of more do not fit into a small cache
+
+
+class LiveResampler:
+    """Resamples mono chunks of a live stream; an output needs no input after its own time.
+
+    A windowed sinc in polyphase form (Smith and Gossett, 1984), made minimum-phase by folding
+    its cepstrum (Oppenheim and Schafer, 1975): features of the magnitude do not mind its phase,
+    and what was heard is there some tenths of a millisecond later. soxr, which files are read
+    with, works in blocks and keeps up to 40 ms back at its high quality: too long to wait for
+    when a step lasts 80 ms. The chunks may have any length.
+
+    Raises:
+        UsageError: the rates have no small common ratio.
+    """
+
+    def __init__(self, from_hz: int, to_hz: int) -> None:
+        common = math.gcd(from_hz, to_hz)
+        self._up, self._down = up, down = to_hz // common, from_hz // common
+        self._taps = 0
+        if from_hz == to_hz:
+            return
+        if max(up, down) > _MOST_PHASES:
+            raise UsageError(f"{from_hz} Hz cannot be resampled to {to_hz} Hz as a live stream")
+        # Designed on a coarser grid where up is large: the response is far smoother than that.
+        fine = min(up, _FINE)
+        prototype = _minimum_phase(_low_pass(fine, min(1.0, to_hz / from_hz)))
+        grid = np.arange(len(prototype) * up // fine) * (fine / up)
+        prototype = np.interp(grid, np.arange(len(prototype)), prototype)
+        # Row p weighs the newest input last; its output is p / up samples younger than that.
+        self._taps = taps = -(-len(prototype) // up)
+        padded = np.zeros(taps * up)
+        padded[: len(prototype)] = prototype
+        filters = padded.reshape(taps, up).T[:, ::-1]
+        filters = filters / filters.sum(axis=1, keepdims=True)
+        self._filters: NDArray[np.float32] = filters.astype(np.float32)
+        # What the next outputs look back at, and the part that is new.
+        self._buffer: NDArray[np.float32] = np.zeros(taps + _LONGEST_PART, np.float32)
+        self._windows = np.lib.stride_tricks.sliding_window_view(self._buffer, taps)
+        self._at = 0  # of the next output after the first new input, in parts of an input
+        self._places = down * np.arange(_LONGEST_PART * up // down + 2)
+
+    def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """All outputs before the sample that comes next, ``(n,) float32`` to ``(m,) float32``."""
+        if not self._taps:
+            return samples
+        parts = [
+            self._push(samples[i : i + _LONGEST_PART])
+            for i in range(0, len(samples), _LONGEST_PART)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.float32), *parts])
+
+    def _push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        held = self._taps - 1
+        self._buffer[held : held + len(samples)] = samples
+        # Outputs before the time of the input that comes next.
+        n = max(0, (len(samples) * self._up - 1 - self._at) // self._down + 1)
+        newest, phases = np.divmod(self._at + self._places[:n], self._up)
+        out: NDArray[np.float32] = np.einsum(
+            "kt,kt->k", self._windows[newest], self._filters[phases]
+        )
+        self._at += self._down * n - len(samples) * self._up
+        self._buffer[:held] = self._buffer[len(samples) : len(samples) + held].copy()
+        return out
+
+
+def _low_pass(up: int, lower: float) -> NDArray[np.float64]:
+    """Taps at ``up`` times the input rate; ``lower`` is the lower rate over the input's."""
+    cut_off = _ROLL_OFF * lower  # in units of the input's Nyquist frequency
+    half = math.ceil(_CROSSINGS / cut_off) * up
+    away = np.arange(1 - half, half) / up
+    return np.sinc(cut_off * away) * np.kaiser(len(away), _BETA)
+
+
+def _minimum_phase(taps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Taps with the same magnitude and as much as possible of it at the beginning."""
+    size = 1 << (16 * len(taps) - 1).bit_length()
+    magnitude = np.abs(np.fft.rfft(taps, size))
+    cepstrum = np.fft.irfft(np.log(np.maximum(magnitude, 3e-5 * magnitude.max())), size)
+    cepstrum[1 : size // 2] *= 2
+    cepstrum[size // 2 + 1 :] = 0
+    whole: NDArray[np.float64] = np.fft.irfft(np.exp(np.fft.rfft(cepstrum)), size)
+    # The tail that carries less than the aliases do is left out, softly.
+    energy = np.cumsum(whole[: len(taps)][::-1] ** 2)[::-1]
+    n = int(np.searchsorted(-energy, -1e-8 * energy[0]))
+    fade = np.cos(np.linspace(0, np.pi / 2, n // 8)) ** 2
+    kept: NDArray[np.float64] = whole[:n].copy()
+    kept[-len(fade) :] *= fade
+    return kept
