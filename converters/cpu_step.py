@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,7 +175,7 @@ class _CpuStep:
             for role, value in zip(("key", "value"), new, strict=True)
         )
         seen = (1, depth, heads, tokens, context + tokens)
-        turned: dict[str, int] = {"transBatchA": 1, "transBatchB": 1}
+        turned: dict[str, Any] = {"transBatchA": 1, "transBatchB": 1}
         scores = g.node(
             "FusedMatMul", [q, keys], seen, f"{name}.scores", domain=_MICROSOFT, transB=1, **turned
         )

@@ -53,4 +53,5 @@ def _dequantized(
     axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
     if scale.ndim:
         scale = scale.reshape([-1 if i == axis else 1 for i in range(values.ndim)])
-    return (values.astype(np.float32) * scale).astype(np.float32)
+    plain: NDArray[np.float32] = (values.astype(np.float32) * scale).astype(np.float32)
+    return plain

@@ -169,7 +169,7 @@ def _bindings(name: str) -> dict[str, str]:
 
 
 def _microphones() -> tuple[dict[str, Any], ...]:
-    from edge_ser.runtime.mic import devices
+    from edge_ser.runtime.devices import devices
 
     return tuple(
         {"rate_hz": it.rate_hz, "channels": it.channels, "usb_id": it.usb_id} for it in devices()

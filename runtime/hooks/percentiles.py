@@ -108,4 +108,5 @@ def _units(durations_ns: NDArray[np.int64]) -> NDArray[np.int64]:
     values = np.clip(durations_ns, 0, _LONGEST_NS) // _UNIT_NS
     # Drop digits that the histogram drops too, so that more values are equal.
     shifts = np.maximum(np.frexp(values)[1] - 11, 0)
-    return values >> shifts << shifts
+    units: NDArray[np.int64] = values >> shifts << shifts
+    return units

@@ -128,7 +128,8 @@ def test_a_microphone_that_hangs_stops_feeding(watched: Systemd, recognizer: Rec
     source = Blocking()
     it = Served(Service(recognizer, open_source=lambda: source))
     try:
-        watched.until("STATUS", "random@1, hears blocking")
+        while watched.until("WATCHDOG", "1")["STATUS"] != "random@1, hears blocking":
+            pass  # the microphone is still being opened
         assert watched.pings_within(SILENCE_S) > 0
         source.flows.clear()
         watched.until("STATUS", "the microphone made no step for")
