@@ -30,17 +30,16 @@ _ROWS = 2
 
 
 def count_products(pack: Pack) -> dict[str, int]:
-    """Multiply-adds of one step by operator, from the pack's float model.
+    """Multiply-adds of one step by operator, from the pack's float or TensorRT model.
 
     Raises:
-        EdgeSerError: the pack has no float model.
+        BackendError: the pack has neither.
     """
     import onnx
 
-    targets = [t for t in pack.manifest.targets.values() if t.precision == "fp32"]
-    if not targets:
-        raise EdgeSerError(f"pack {pack.manifest.name} has no float model to count in")
-    model = onnx.load_from_string(pack.read(targets[0].file))
+    from edge_ser.converters.engine.variants import Variant, stored_model
+
+    _, model = stored_model(pack, "tensorrt", Variant("fp32", "fp32"))
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     sizes = {
         value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]

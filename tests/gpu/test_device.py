@@ -73,7 +73,8 @@ def test_parity(model: Pack, backend: str, built: dict[str, Any], numbers: dict[
     from edge_ser.runtime.backends import load_engine
     from edge_ser.runtime.parity import clips_of, compare_engines
 
-    reference = load_engine(model, "onnxruntime", precision="fp32")
+    has_float = any(target.precision == "fp32" for target in model.manifest.targets.values())
+    reference = load_engine(model, "onnxruntime", precision="fp32" if has_float else "auto")
     parity = compare_engines(
         model.manifest, reference, load(model, backend, built), clips_of(model)
     )
