@@ -34,7 +34,7 @@ def unquantized(model: onnx.ModelProto) -> onnx.ModelProto:
         kept = onnx.NodeProto.FromString(node.SerializeToString())
         kept.input[:] = [renamed.get(name, name) for name in node.input]
         nodes.append(kept)
-    result = onnx.ModelProto.FromString(model.SerializeToString())
+    result: onnx.ModelProto = onnx.ModelProto.FromString(model.SerializeToString())
     used = {name for node in nodes for name in node.input}
     del result.graph.node[:], result.graph.initializer[:], result.graph.value_info[:]
     result.graph.node.extend(nodes)
