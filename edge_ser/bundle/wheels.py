@@ -22,13 +22,16 @@ _CHECKOUT = ("edge_ser", "runtime", "converters", "calibration")
 _FILES = ("pyproject.toml", "README.md", "LICENSE")
 
 
-def own_wheel(folder: Path) -> Path:
-    """Build the wheel of the checkout that runs this, without touching the checkout.
+def own_wheel(folder: Path, root: Path | None = None) -> Path:
+    """Build the wheel of a checkout into ``folder``, without touching the checkout.
+
+    Args:
+        root: of the checkout, default the one that runs this.
 
     Raises:
         InputError: edge-ser runs from an installation, or the wheel cannot be built.
     """
-    root = Path(edge_ser.__file__).resolve().parent.parent
+    root = root or Path(edge_ser.__file__).resolve().parent.parent
     if not all((root / name).exists() for name in (*_CHECKOUT, *_FILES)):
         raise InputError(
             "edge-ser runs from an installation here, which cannot make its own wheel; name it "

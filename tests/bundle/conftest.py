@@ -15,6 +15,7 @@ import pytest
 
 from edge_ser.bundle.make import make_bundle
 from edge_ser.bundle.targets import BundleTarget, target_named
+from edge_ser.bundle.wheels import own_wheel
 from edge_ser.errors import InputError
 from edge_ser.pack import bundled_packs, open_pack
 
@@ -37,7 +38,11 @@ def bundle(target: BundleTarget, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("bundle")
     try:
         made = make_bundle(
-            target, open_pack(bundled_packs()[0]), folder / "bundle.tar", pythons=(HERE,)
+            target,
+            open_pack(bundled_packs()[0]),
+            folder / "bundle.tar",
+            pythons=(HERE,),
+            wheel=own_wheel(folder, Path(__file__).resolve().parents[2]),
         )
     except InputError as error:
         if "pip" in str(error):

@@ -33,7 +33,7 @@ from edge_ser.runtime.listen import Listener
 from edge_ser.runtime.live import LiveStream
 from edge_ser.runtime.serve import Service, ServiceSettings
 from edge_ser.runtime.serve.run import bind
-from edge_ser.runtime.timing import StepTiming
+from edge_ser.runtime.timing import Hooks
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,8 +109,8 @@ def test_a_late_step_is_told_everywhere(
     recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No time at all for a step: every one is late, on any machine.
-    late = lambda *timing: StepTiming(*timing[:-1], deadline_ns=0)  # noqa: E731
-    monkeypatch.setattr(stream_module, "StepTiming", late)
+    hurried = lambda hooks, name, deadline_ns, stages: Hooks(hooks, name, 0, stages)  # noqa: E731
+    monkeypatch.setattr(stream_module, "Hooks", hurried)
     chunks: list[Any] = []
     it = Served(Service(recognizer, open_source=lambda: Scripted(chunks, threading.Event())))
     with it.ws("/v1/events") as ws:

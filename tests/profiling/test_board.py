@@ -142,7 +142,7 @@ def test_a_sink_that_raises_is_told_of_once(tmp_path: Path, caplog):
     with caplog.at_level(logging.ERROR), BoardSampler(Board(tmp_path), sink, period_s=0.001):
         pass
     assert len(calls) == 1
-    assert caplog.text.count("not watched any more") == 1
+    assert caplog.text.count("watching the board ended") == 1
 
 
 def test_a_period_must_be_positive(tmp_path: Path):

@@ -33,8 +33,8 @@ class Points:
                 torch.from_numpy(np.eye(2, dtype=np.float32)[target]),
                 torch.zeros(16, 1, dtype=torch.int64),
                 origin=torch.zeros(16),
-                stretch=torch.ones(16),
                 clips=(),
+                voices=(),
             )
 
 
