@@ -160,7 +160,7 @@ class ClipBatches:
 
 
 def speech_span(feature: NDArray[np.float16]) -> tuple[int, int]:
-    """First and last-but-one frame of the louder part of a clip.
+    """First frame of the louder part of a clip, and the one after its last.
 
     A frame is loud when its mean log-mel lies in the upper two thirds of the clip's range.
     """

@@ -27,7 +27,7 @@ class TeacherView:
         logits: ``(labels,)`` its verdict, from a teacher that did not train on this speaker,
             or None for a clip without a label.
         states: ``(n, width) float32`` speech encoder states, standardised.
-        summary: ``(width,) float32`` their mean over the speech, standardised.
+        summary: ``(width,) float32`` their mean, standardised: the speech counts, its end most.
     """
 
     logits: NDArray[np.float32] | None
@@ -79,14 +79,14 @@ class DistillLoss:
     """Encoder states, labels, softened verdicts and utterance summaries of the teacher.
 
     Attributes:
-        label_loss: how the labels are learnt; ``mixup`` must be off.
+        label_loss: how the labels are learnt.
         views: of each clip, one per voice.
         label: weight of the labels.
         states: weight of the encoder states, mean square distance of standardised values.
         delay_frames: how much earlier than the student's token the state lies, so that it
             shows no future.
-        verdict: weight of the softened verdicts (Hinton et al. 2015).
-        temperature: that softens them.
+        verdict: weight of its verdicts (Hinton et al. 2015).
+        temperature: that softens them; 1 takes the probabilities as they are.
         summary: weight of the summary.
         relation: weight of matching the similarities between the clips of a batch (Park et
             al., Relational Knowledge Distillation, 2019).
@@ -121,7 +121,7 @@ class DistillLoss:
             error = F.smooth_l1_loss(
                 summary, target[:, :, None].expand_as(summary), reduction="none"
             ).mean(1)
-            loss = loss + self.summary * (error * weight).sum() / weight.sum()
+            loss = loss + self.summary * (error * weight).sum() / weight.sum().clamp(min=1.0)
         if self.relation:
             loss = loss + self.relation * _relation(output.pooled[:, :, -1], target)
         return loss
@@ -136,7 +136,7 @@ class DistillLoss:
         guess = F.log_softmax(logits[rows] / self.temperature, dim=-1)
         divergence = (soft * (soft.clamp(min=1e-8).log() - guess)).sum(-1)
         share = weight[rows]
-        return self.temperature**2 * (divergence * share).sum() / share.sum()
+        return self.temperature**2 * (divergence * share).sum() / share.sum().clamp(min=1.0)
 
     def _states(self, guesses: list[Tensor], views: list[TeacherView], batch: Batch) -> Tensor:
         n_tokens = guesses[0].shape[2]

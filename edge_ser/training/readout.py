@@ -1,4 +1,4 @@
-"""The student's last layer, found in closed form instead of by descent."""
+"""A last layer in closed form, for a student that was taught without labels."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def _final(
 ) -> NDArray[np.float32]:
     """What the memory holds after the last step of each clip, ``(clips, fused)``."""
     student.eval()
-    parts = []
+    parts, device = [], next(student.parameters()).device
     for start in range(0, len(features), _CLIPS_AT_ONCE):
         chosen = features[start : start + _CLIPS_AT_ONCE]
         mel, last = padded_clips(chosen, silence, student.config.step_frames)
-        pooled = student(mel).pooled.transpose(1, 2)
+        pooled = student(mel.to(device)).pooled.transpose(1, 2).cpu()
         parts.append(pooled[torch.arange(len(last)), torch.from_numpy(last)].numpy())
     return np.concatenate(parts)

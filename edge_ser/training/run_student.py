@@ -223,6 +223,7 @@ def _train(
         name=name,
     )
     write_text(out / "history.json", json.dumps(fitted.history, indent=1))
+    student.cpu()
     if teacher is not None and not teacher.teaches_labels:
         fit_readout(student, bank, clips)
     return student.eval(), fitted.epoch

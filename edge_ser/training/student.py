@@ -28,27 +28,17 @@ class StudentLoss:
     Attributes:
         ramp_steps: heard steps until a verdict counts in full.
         smoothing: label smoothing.
-        mixup: parameter of the beta distribution that mixes pairs of clips (Zhang et al.
-            2018), 0 for none.
         contexts: left contexts of the attention, in tokens, one drawn per batch.
     """
 
     ramp_steps: int = 20
     smoothing: float = 0.1
-    mixup: float = 0.0
     contexts: tuple[int, ...] = (16, 32, 64, 64)
 
     def __call__(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Tensor:
         """Scalar loss of ``batch``."""
-        mel, target = batch.mel, batch.target
-        if self.mixup > 0:
-            share = float(rng.beta(self.mixup, self.mixup))
-            share = max(share, 1 - share)
-            order = torch.from_numpy(rng.permutation(len(mel)))
-            mel = share * mel + (1 - share) * mel[order]
-            target = share * target + (1 - share) * target[order]
-        logits = model(mel, int(rng.choice(self.contexts))).logits
-        return self.of_logits(logits, target, batch.since)
+        logits = model(batch.mel, int(rng.choice(self.contexts))).logits
+        return self.of_logits(logits, batch.target, batch.since)
 
     def of_logits(self, logits: Tensor, target: Tensor, since: Tensor) -> Tensor:
         """Loss of ``(batch, steps, labels)`` logits against ``(batch, labels)`` targets.
@@ -82,11 +72,11 @@ def final_logits(
     model: nn.Module, bank: FeatureBank, clips: Sequence[Clip], step_frames: int
 ) -> NDArray[np.float32]:
     """Logits after the last step of each clean clip, ``(clips, labels) float32``."""
-    parts = []
+    parts, device = [], next(model.parameters()).device
     for start in range(0, len(clips), _CLIPS_AT_ONCE):
         features = [bank.clean(clip) for clip in clips[start : start + _CLIPS_AT_ONCE]]
         mel, last = padded_clips(features, bank.spec.silence, step_frames)
-        logits = model(mel).logits
+        logits = model(mel.to(device)).logits.cpu()
         parts.append(logits[torch.arange(len(last)), torch.from_numpy(last)].numpy())
     return np.concatenate(parts)
 
