@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import wave
 from collections.abc import Iterator
@@ -16,6 +17,11 @@ from edge_ser.errors import InputError, MissingExtra
 __all__ = ["StreamResampler", "check_finite", "load_mono", "mix_to_mono", "read_mono"]
 
 FloatArray = NDArray[np.float32]
+
+RATES_HZ = (4_000, 384_000)
+"""Lowest and highest sample rate that is believed of a header."""
+
+_UNKNOWN_SIZE = 0x7FFF_0000  # what writers into pipes put where they cannot know the length
 
 
 def load_mono(path: Path | str, rate_hz: int) -> FloatArray:
@@ -85,9 +91,10 @@ def _soundfile_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
         with soundfile.SoundFile(path) as file:
             announced, n_read = file.frames, 0
             # libsndfile shortens a cut-off WAV to what is there and says so only in its log.
-            if "should be" in (shortened := file.extra_info):
-                line = next(line for line in shortened.splitlines() if "should be" in line)
-                raise InputError(f"{path}: is truncated ({line.strip()}); copy it again")
+            for size, line in _shortened(file.extra_info):
+                if size < _UNKNOWN_SIZE:
+                    raise InputError(f"{path}: is truncated ({line}); copy it again")
+            _check_rate(path, file.samplerate)
             for block in file.blocks(file.samplerate, dtype="float32", always_2d=True):
                 n_read += len(block)
                 yield block, file.samplerate
@@ -103,6 +110,22 @@ def _soundfile_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
         )
 
 
+def _shortened(log: str) -> Iterator[tuple[int, str]]:
+    """Announced sizes that libsndfile corrected, and its words."""
+    for line in log.splitlines():
+        if (found := re.search(r":\s*(\d+) \(should be \d+\)", line)) is not None:
+            yield int(found.group(1)), line.strip()
+
+
+def _check_rate(path: Path, rate_hz: int) -> None:
+    low, high = RATES_HZ
+    if not low <= rate_hz <= high:
+        raise InputError(
+            f"{path}: its header gives a sample rate of {rate_hz} Hz; {low} to {high} Hz "
+            "can be read"
+        )
+
+
 def _wave_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
     try:
         with wave.open(str(path), "rb") as file:
@@ -111,8 +134,7 @@ def _wave_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
                 file.getnchannels(),
                 file.getframerate(),
             )
-            if rate_hz == 0:
-                raise wave.Error("no sample rate is given")
+            _check_rate(path, rate_hz)
             announced, n_read = file.getnframes(), 0
             while data := file.readframes(rate_hz):
                 whole = len(data) // (width * channels)

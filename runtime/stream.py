@@ -263,7 +263,9 @@ class Stream:
             )
         # One pass without a temporary; the slow look only when something is wrong. As a Python
         # number, because in half precision the bound itself would be infinite.
-        if not float(np.dot(pcm, pcm)) <= _LARGEST_SAMPLE:
+        with np.errstate(over="ignore"):
+            energy = float(np.dot(pcm, pcm))
+        if not energy <= _LARGEST_SAMPLE:
             check_finite(pcm, where)
             peak = float(np.abs(pcm).max())
             if peak > _LARGEST_SAMPLE:

@@ -260,3 +260,32 @@ def test_another_rate_without_soxr_names_the_extra(
 def test_mixing_keeps_one_channel_as_it_is() -> None:
     samples = speech(0.1)
     assert np.array_equal(mix_to_mono(samples[:, None]), samples)
+
+
+def _wav(path: Path, *, rate_hz: int, riff: int, data: int, n: int = 8000) -> Path:
+    """A 16-bit mono WAV whose header says what it is told to."""
+    samples = (speech(n / 16_000) * 32767).astype("<i2").tobytes()
+    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", riff, b"WAVE", b"fmt ", 16, 1, 1,
+                       rate_hz, 2 * rate_hz, 2, 16, b"data", data)  # fmt: skip
+    path.write_bytes(head + samples)
+    return path
+
+
+@pytest.mark.parametrize(("riff", "data"), [(2**32 - 1, 2**32 - 1), (2**31 + 36, 2**31)])
+def test_a_wav_from_a_pipe_is_read_to_its_end(tmp_path: Path, riff: int, data: int) -> None:
+    pytest.importorskip("soundfile", reason="the header is read by libsndfile")
+    path = _wav(tmp_path / "piped.wav", rate_hz=16_000, riff=riff, data=data)
+    assert len(load_mono(path, 16_000)) == 8000
+
+
+def test_a_shortened_wav_is_still_truncated(tmp_path: Path) -> None:
+    path = _wav(tmp_path / "cut.wav", rate_hz=16_000, riff=36 + 64_000, data=64_000)
+    with pytest.raises(InputError, match="truncated"):
+        load_mono(path, 16_000)
+
+
+@pytest.mark.parametrize("rate_hz", [1, 4_000_000])
+def test_a_rate_that_nobody_records_at(tmp_path: Path, rate_hz: int) -> None:
+    path = _wav(tmp_path / "odd.wav", rate_hz=rate_hz, riff=36 + 16_000, data=16_000)
+    with pytest.raises(InputError, match=f"sample rate of {rate_hz} Hz"):
+        load_mono(path, 16_000)
