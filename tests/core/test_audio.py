@@ -178,7 +178,7 @@ def no_rate(path: Path) -> Path:
         (written(b"hello, this is text and no audio\n" * 20), "cannot be read"),
         (written(bytes(range(256)) * 40), "cannot be read"),
         (written(b"RIFF"), "cannot be read"),
-        (no_rate, "cannot be read|no sample rate"),
+        (no_rate, "cannot be read|a sample rate of 0"),
         (lambda path: write_wave(path, np.zeros(0, np.float32)), "no audio samples"),
         (lambda path: path, "no such file"),
         (lambda path: path.parent, "is a folder"),
