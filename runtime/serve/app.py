@@ -7,21 +7,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import edge_ser
-from edge_ser.errors import MissingExtra
 from edge_ser.runtime.serve.guard import App, Guard
-from edge_ser.runtime.serve.service import Service
-
-try:
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.responses import HTMLResponse, JSONResponse, Response
-    from starlette.routing import Route, WebSocketRoute
-except ImportError:
-    raise MissingExtra("starlette", "serve", "serve over HTTP") from None
-
 from edge_ser.runtime.serve.listeners import ListenerRoutes
 from edge_ser.runtime.serve.posts import PostRoutes
+from edge_ser.runtime.serve.service import Service
 from edge_ser.runtime.serve.streams import StreamRoutes
+from edge_ser.runtime.serve.web import (
+    HTMLResponse,
+    JSONResponse,
+    Request,
+    Response,
+    Route,
+    Starlette,
+    WebSocketRoute,
+)
 
 __all__ = ["build_app"]
 

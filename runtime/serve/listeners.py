@@ -8,13 +8,18 @@ import json
 import logging
 from collections.abc import AsyncGenerator
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.types import Message, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
-
 from edge_ser.runtime.serve.bus import Client
 from edge_ser.runtime.serve.service import Service
+from edge_ser.runtime.serve.web import (
+    JSONResponse,
+    Message,
+    Request,
+    Response,
+    Send,
+    StreamingResponse,
+    WebSocket,
+    WebSocketDisconnect,
+)
 
 __all__ = ["GOING", "SLOW", "ListenerRoutes"]
 

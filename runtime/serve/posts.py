@@ -6,15 +6,13 @@ import asyncio
 import json
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
-
 from edge_ser.errors import EdgeSerError, InputError, UsageError
 from edge_ser.events import Event
 from edge_ser.runtime.serve.service import Service
 from edge_ser.runtime.serve.session import Session
 from edge_ser.runtime.serve.upload import file_of_form, samples_of
 from edge_ser.runtime.serve.vitals import Pulse
+from edge_ser.runtime.serve.web import ClientDisconnect, JSONResponse, Request, Response
 
 __all__ = ["PostRoutes"]
 

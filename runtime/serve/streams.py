@@ -7,14 +7,13 @@ import contextlib
 import json
 from typing import Any
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
-
 from edge_ser.errors import EdgeSerError, InputError, UsageError
 from edge_ser.events import Event
 from edge_ser.runtime.serve.listeners import SLOW
 from edge_ser.runtime.serve.service import Service
 from edge_ser.runtime.serve.session import Session
 from edge_ser.runtime.serve.vitals import Pulse
+from edge_ser.runtime.serve.web import WebSocket, WebSocketDisconnect
 
 __all__ = ["StreamRoutes"]
 
