@@ -66,7 +66,7 @@ SMALL = ("--width", "16", "--batch-size", "8", "--epochs", "6", "--learning-rate
 def test_cross_attention_learns_and_resumes(
     corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ("--encoder", str(encoder), "--functionals", *SMALL)
+    flags = ("--encoder", str(encoder), "--functionals", "--pool", "2", *SMALL)
     assert train("cross-attention", corpus, tmp_path / "run", *flags, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["protocol"] == "speaker-independent"
@@ -90,12 +90,13 @@ def test_cross_attention_learns_and_resumes(
 def test_depth_weighted_learns(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = (*SMALL, "--protocol", "random", "--members", "2", "--validation", "0.2")
+    flags = (*SMALL, "--protocol", "random", "--members", "2", "--validation", "0.2", "--linear")
     assert train("depth-weighted", corpus, tmp_path, *flags, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["protocol"] == "random"
     assert report["corpora"]["emodb"]["mean"]["uar"] > 0.6
     assert (tmp_path / "fold0" / "member1.safetensors").exists()
+    assert (tmp_path / "fold1" / "linear.safetensors").exists()
 
 
 @pytest.mark.parametrize("kind", ["baseline-egemaps", "baseline-encoder"])
@@ -117,7 +118,7 @@ def test_wrong_flags_are_refused(
         (("--layers", "9", "--encoder", str(encoder)), "layers 0 to 2"),
         (("--members", "0"), "at least 1"),
         (("--validation", "0.9"), "between 0 and 0.5"),
-        (("--width", "30"), "heads"),
+        (("--width", "31"), "must be even"),
         (("--encoder", str(tmp_path / "none.ort")), "no such file"),
     ):
         assert train("cross-attention", corpus, tmp_path / "x", *flags) == 2
