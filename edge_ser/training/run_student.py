@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -97,11 +97,14 @@ class FoldResult:
 
     Attributes:
         logits: ``(clips, labels)`` after the last step of each test clip.
+        epoch: the chosen one.
+        parts: logits of each part of an ensemble, by name.
     """
 
     fold: Fold
     logits: NDArray[np.float32]
     epoch: int
+    parts: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def train_fold(
@@ -286,6 +289,7 @@ def summarise(results: Sequence[FoldResult], labels: tuple[str, ...], seed: int)
     }
     for corpus in sorted({clip.corpus for result in results for clip in result.fold.test}):
         per_fold, truths, logits = [], [], []
+        parts: dict[str, list[dict[str, float]]] = {}
         for result in results:
             rows = [i for i, clip in enumerate(result.fold.test) if clip.corpus == corpus]
             truth = [labels.index(result.fold.test[i].label) for i in rows]
@@ -293,6 +297,9 @@ def summarise(results: Sequence[FoldResult], labels: tuple[str, ...], seed: int)
             logits.append(result.logits[rows])
             scores = score(truth, softmax(result.logits[rows]), labels)
             per_fold.append({"fold": result.fold.index, "epoch": result.epoch, **_brief(scores)})
+            for name, guesses in result.parts.items():
+                alone = score(truth, softmax(guesses[rows]), labels)
+                parts.setdefault(name, []).append(_brief(alone))
         pooled = score(truths, softmax(np.concatenate(logits)), labels)
         report["corpora"][corpus] = {
             "folds": per_fold,
@@ -300,6 +307,11 @@ def summarise(results: Sequence[FoldResult], labels: tuple[str, ...], seed: int)
             "sd": {key: statistics.pstdev([f[key] for f in per_fold]) for key in _KEYS},
             "pooled": pooled.to_dict(),
         }
+        if parts:
+            report["corpora"][corpus]["parts"] = {
+                name: {key: statistics.fmean(f[key] for f in folds) for key in _KEYS}
+                for name, folds in parts.items()
+            }
     if len(results) > 1:
         report["calibration"] = _cross_calibration(results, labels)
     return report

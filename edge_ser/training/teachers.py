@@ -309,13 +309,22 @@ def train_teacher_fold(
             save_teacher(model, recipe.model, facts, out / f"member{member}.safetensors")
             write_text(out / f"history{member}.json", json.dumps(fitted.history, indent=1))
     mean = torch.stack(chances).mean(0)
+    parts: dict[str, Tensor] = {}
     if recipe.linear:
         linear = LinearMember.fit(features.tracks, features.spans, clips, labels)
         if is_first():
             linear.save(out / "linear.safetensors")
-        mean = (mean + chance(linear.logits(features.tracks, features.spans, fold.test))) / 2
+        votes = linear.logits(features.tracks, features.spans, fold.test)
+        parts = {"network": mean, "linear": torch.stack([chance(vote) for vote in votes]).mean(0)}
+        mean = (parts["network"] + parts["linear"]) / 2
     # The log of the mean probability serves as logits of the ensemble.
-    return FoldResult(fold, mean.clamp(min=1e-8).log().numpy().astype(np.float32), epoch)
+    return FoldResult(
+        fold, _logs(mean), epoch, {name: _logs(chances) for name, chances in parts.items()}
+    )
+
+
+def _logs(chances: Tensor) -> NDArray[np.float32]:
+    return np.asarray(chances.clamp(min=1e-8).log().numpy(), np.float32)
 
 
 def save_teacher(
