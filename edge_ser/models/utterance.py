@@ -127,11 +127,13 @@ def pool_tokens(x: Tensor, mask: Tensor, by: int) -> tuple[Tensor, Tensor]:
     if by == 1:
         return x, mask
     short = -mask.shape[1] % by
-    inside = nn.functional.pad(mask, (0, short)).unflatten(1, (-1, by))
+    inside = nn.functional.pad(mask, (0, short))
+    inside = inside.view(len(mask), -1, by)
     weights = inside.to(x.dtype)
     weights = weights / weights.sum(-1, keepdim=True).clamp(min=1.0)
     weights = weights.view(mask.shape[0], *(1,) * (x.ndim - 3), *weights.shape[1:], 1)
-    grouped = nn.functional.pad(x, (0, 0, 0, short)).unflatten(-2, (-1, by))
+    grouped = nn.functional.pad(x, (0, 0, 0, short))
+    grouped = grouped.reshape(*x.shape[:-2], -1, by, x.shape[-1])
     return (grouped * weights).sum(-2), inside.any(-1)
 
 

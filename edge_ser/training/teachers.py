@@ -192,11 +192,12 @@ class TeacherLoss:
 
     def __call__(self, model: nn.Module, batch: TrackBatch, _: np.random.Generator) -> Tensor:
         """Scalar loss of ``batch``."""
-        scores = model(**batch.inputs).masked_fill(~batch.known, _NEVER).log_softmax(1)
+        scores: Tensor = model(**batch.inputs).masked_fill(~batch.known, _NEVER).log_softmax(1)
         right = scores.gather(1, batch.target[:, None])[:, 0]
         even = (scores * batch.known).sum(1) / batch.known.sum(1)
         losses = -(1 - self.smoothing) * right - self.smoothing * even
-        return (losses * batch.weight).sum() / batch.weight.sum()
+        loss: Tensor = (losses * batch.weight).sum() / batch.weight.sum()
+        return loss
 
 
 @torch.no_grad()
