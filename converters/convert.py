@@ -127,7 +127,7 @@ def convert(
     missed: list[str] = []
     for name, model in (models | _half_steps(models)).items():
         say(f"parity of {name} on {len(parity_clips)} clips")
-        got = _logits(model, parity_mels, config.step_frames)
+        got = _logits(model, parity_mels, config.step_frames, as_written=name != "cpu")
         parity = compare(expected, got, truth, config.labels, temperature.temperature)
         report["parity"][name] = parity.to_dict()
         missed += missed_gates(name, parity, request.gates)
@@ -215,9 +215,13 @@ def _check_against_torch(
 
 
 def _logits(
-    model: StepModel, mels: Sequence[NDArray[np.float32]], step_frames: int
+    model: StepModel,
+    mels: Sequence[NDArray[np.float32]],
+    step_frames: int,
+    *,
+    as_written: bool = False,
 ) -> list[NDArray[np.float32]]:
-    stepper = FloatStepper(model.onnx, state_specs(model))
+    stepper = FloatStepper(model.onnx, state_specs(model), as_written=as_written)
     return [stepper.logits(mel, step_frames) for mel in mels]
 
 
