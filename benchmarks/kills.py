@@ -141,10 +141,10 @@ def _operations(
     }
     if build:
         words = ["build", "--backend", "tensorrt-rtx", "--compute-capability", "8.6", "--precision"]
-        chosen = ["mixed"]
+        chosen = ["fp16"]
 
         def begin() -> subprocess.Popen[bytes]:
-            chosen[0] = draw.choice(["mixed", "fp16"])
+            chosen[0] = draw.choice(["fp32", "fp16"])
             return board.begin([*words, chosen[0], "--force"])
 
         found["build"] = _Operation(
