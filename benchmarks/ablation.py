@@ -1,6 +1,6 @@
-"""What each lesson of the distillation is worth: the same folds and seed with one left out.
+r"""What each lesson of the distillation is worth: the same folds and seed with one left out.
 
-    python -m benchmarks.ablation --data emodb=DIR --data ravdess=DIR --out runs/ablation \\
+    python -m benchmarks.ablation --data emodb=DIR --data ravdess=DIR --out runs/ablation \
         [--unlabelled tess=DIR] [--fold 0] [--epochs 24] [--only plain,distilled]
 
 Trains what is not there yet, one after the other, and prints the table of

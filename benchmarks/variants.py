@@ -1,6 +1,6 @@
-"""Sizes of the student side by side: accuracy against latency and size, INT8 and FP32.
+r"""Sizes of the student side by side: accuracy against latency and size, INT8 and FP32.
 
-    python -m benchmarks.variants large=runs/large medium=runs/d small=runs/small \\
+    python -m benchmarks.variants large=runs/large medium=runs/d small=runs/small \
         --data emodb=DIR --data ravdess=DIR --out docs/figures/variants.svg
 
 Each RUN holds the folds of `edge-ser train student --size …` or `edge-ser distill --size …`.
@@ -87,9 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measure(
-    name: str, run: Path, folds: Sequence[str], clips: Sequence[Clip]
-) -> list[Variant]:
+def _measure(name: str, run: Path, folds: Sequence[str], clips: Sequence[Clip]) -> list[Variant]:
     reports, parameters = [], 0
     for fold in folds:
         checkpoint = load_student(run / fold / "checkpoint.safetensors")

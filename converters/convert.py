@@ -149,9 +149,7 @@ class _Conversion:
         if not {"cpu", "tensorrt"} & set(request.targets):
             return {}
         self._say(f"measuring activation ranges ({request.method})")
-        key = ranges_key(
-            self._reference.onnx, self._range_mels, self._step_frames, request.method
-        )
+        key = ranges_key(self._reference.onnx, self._range_mels, self._step_frames, request.method)
         ranges, kept = cached_ranges(request.cache, key, self._measure)
         if ranges.clips != len(self._range_mels):
             raise InputError(f"only {ranges.clips} of {len(self._range_mels)} clips were run")
@@ -235,9 +233,7 @@ class _Conversion:
     def _logits(self, model: StepModel) -> list[NDArray[np.float32]]:
         return logits_of(model, self._mels, self._step_frames)
 
-    def _compare(
-        self, name: str, model: StepModel, exact: Sequence[NDArray[np.float32]]
-    ) -> Parity:
+    def _compare(self, name: str, model: StepModel, exact: Sequence[NDArray[np.float32]]) -> Parity:
         self._say(f"parity of {name} on {len(self._mels)} clips")
         parity = compare(
             exact, self._logits(model), self._truth, self._labels, self._calibration.temperature

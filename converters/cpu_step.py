@@ -107,7 +107,8 @@ class _CpuStep:
         if conv.name in self._keep:
             return self._float_conv(x, conv)
         g, out = self._g, self._grids[conv.name]
-        assert x.grid is not None and out is not None
+        assert x.grid is not None
+        assert out is not None
         stored, scales = quantize_weight(conv.weight, _BITS)
         bias = np.clip(np.round(conv.bias / (x.grid.scale * scales)), -(2**31), 2**31 - 1)
         inputs: list[Value | str] = [
@@ -136,7 +137,11 @@ class _CpuStep:
         g = self._g
         _, time, channels = x.shape
         turned = g.node(
-            "Transpose", [self._real(x, conv.name)], (1, channels, time), f"{conv.name}.turned", perm=[0, 2, 1]
+            "Transpose",
+            [self._real(x, conv.name)],
+            (1, channels, time),
+            f"{conv.name}.turned",
+            perm=[0, 2, 1],
         )
         y = float_conv(g, turned, conv, g.constant(f"{conv.name}.weight", conv.weight), relu=True)
         back = (1, y.shape[2], y.shape[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,9 @@ __all__ = ["golden_vectors", "manifest_of"]
 _GOLDEN_STEPS = 25
 
 
-def golden_vectors(models: Mapping[str, StepModel], mel: NDArray[np.float32], step_frames: int) -> bytes:
+def golden_vectors(
+    models: Mapping[str, StepModel], mel: NDArray[np.float32], step_frames: int
+) -> bytes:
     """Input frames and the logits each model gives, so that a device can prove parity."""
     steps = min(_GOLDEN_STEPS, mel.shape[1] // step_frames)
     # Golden vectors travel with the pack; noise of the same statistics stands in for speech,
@@ -34,9 +36,9 @@ def golden_vectors(models: Mapping[str, StepModel], mel: NDArray[np.float32], st
     )
     arrays = {"mel": frames.astype(np.float16)}
     for name, model in models.items():
-        arrays[f"logits.{name}"] = logits_of(model, [arrays["mel"].astype(np.float32)], step_frames)[
-            0
-        ]
+        arrays[f"logits.{name}"] = logits_of(
+            model, [arrays["mel"].astype(np.float32)], step_frames
+        )[0]
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()

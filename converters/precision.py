@@ -114,9 +114,8 @@ def choose_precision(
         if c is not best
     ]
     state = "passes the gates" if best in passing else "misses gates that were ignored"
-    reason = (
-        f"{best.precision} takes {step_us[best.precision]:.0f} µs a step here and {state}"
-        + (f"; {', '.join(others)}" if others else "; no other was asked for")
+    reason = f"{best.precision} takes {step_us[best.precision]:.0f} µs a step here and {state}" + (
+        f"; {', '.join(others)}" if others else "; no other was asked for"
     )
     return Choice(best.precision, reason, tuple(rows))
 

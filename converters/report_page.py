@@ -51,7 +51,8 @@ def _precision(report: dict[str, Any]) -> str:
         return section("Precision", "<p>No model for CPUs was asked for.</p>")
     rows = [
         (
-            row["precision"] + (f" ({', '.join(kept)} in float)" if (kept := row["float_layers"]) else ""),
+            row["precision"]
+            + (f" ({', '.join(kept)} in float)" if (kept := row["float_layers"]) else ""),
             f"{row['step_us']:.0f}",
             f"{row['bytes'] / 1000:.0f}",
             f"{100 * row['agreement']:.1f} %",
@@ -186,7 +187,12 @@ def _abstention(manifest: Manifest) -> str:
     if not points:
         return ""
     rows = (
-        (f"{p.coverage:.0%}", f"{p.accuracy:.3f}", f"{1 - p.accuracy:.3f}", f"{p.abstain_below:.3f}")
+        (
+            f"{p.coverage:.0%}",
+            f"{p.accuracy:.3f}",
+            f"{1 - p.accuracy:.3f}",
+            f"{p.abstain_below:.3f}",
+        )
         for p in points
     )
     return section(

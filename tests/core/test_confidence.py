@@ -37,13 +37,16 @@ def test_early_verdicts_get_the_temperature_that_they_need() -> None:
     assert found.heard[0].temperature == pytest.approx(6.0, rel=0.25)
     assert found.heard[-1].n == 200
     assert all(point.ece_after < point.ece_before for point in found.heard)
-    assert found.ece_after is not None and found.ece_before is not None
+    assert found.ece_after is not None
+    assert found.ece_before is not None
     assert found.ece_after < found.ece_before
 
 
 def test_the_surer_the_fewer_and_the_more_often_right() -> None:
     points = calibrate(unheard(), "made up").risk_coverage
-    assert [point.coverage for point in points] == sorted((p.coverage for p in points), reverse=True)
+    assert [point.coverage for point in points] == sorted(
+        (p.coverage for p in points), reverse=True
+    )
     assert points[0].abstain_below == 0.0
     thresholds = [point.abstain_below for point in points]
     assert thresholds == sorted(thresholds)
