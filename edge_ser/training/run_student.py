@@ -140,7 +140,7 @@ def train_fold(
         facts["calibration"] = calibration_of(
             [heard],
             labels,
-            f"{len(held)} clips of {len(facts['validation_speakers'])} validation speakers, "
+            f"{len(held)} clips of {len({clip.speaker for clip in held})} validation speakers, "
             "which also chose the epoch",
         )
     _save(student, recipe, (*fold.train, *extra), facts, out)
