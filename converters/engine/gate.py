@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edge_ser.calibration import FloatStepper
 from edge_ser.converters.engine.variants import Network
 from edge_ser.converters.unquantize import unquantized
-from edge_ser.errors import BackendError, GateMissed
+from edge_ser.errors import GateMissed
 from edge_ser.pack import Manifest, Pack, Target
 from edge_ser.parity import Gates, Parity, compare, missed_gates
 from edge_ser.runtime.parity import ClipFrames, truth_of
@@ -26,7 +26,7 @@ def network_parity(pack: Pack, network: Network, clips: Sequence[ClipFrames]) ->
     sums in another order: a fault of the model shows here, one of a kernel on the device only.
 
     Raises:
-        BackendError: ONNX Runtime refuses ``network``.
+        InputError: ONNX Runtime refuses ``network``.
     """
     target = pack.manifest.targets[network.target]
     got = _logits(network.model, target, pack.manifest, clips)
@@ -60,10 +60,7 @@ def float_logits(pack: Pack, target: str, clips: Sequence[ClipFrames]) -> list[N
 def _logits(
     model: onnx.ModelProto, target: Target, manifest: Manifest, clips: Sequence[ClipFrames]
 ) -> list[NDArray[np.float32]]:
-    try:
-        stepper = FloatStepper(model, target.states, as_written=True)
-    except Exception as error:  # ONNX Runtime's errors share no base class
-        raise BackendError(f"onnxruntime cannot run the network: {error}") from error
+    stepper = FloatStepper(model, target.states, as_written=True)
     size = manifest.frontend.step_frames
     return [stepper.logits(clip.mel[:, : clip.mel.shape[1] // size * size], size) for clip in clips]
 
