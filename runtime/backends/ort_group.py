@@ -116,9 +116,9 @@ def runs(session: Any, bindings: Sequence[Any]) -> list[Callable[[], Any]]:
     """
     import onnxruntime
 
-    inner = getattr(session, "_sess", None)
+    run = getattr(getattr(session, "_sess", None), "run_with_iobinding", None)
     inside = [getattr(binding, "_iobinding", None) for binding in bindings]
-    if not hasattr(inner, "run_with_iobinding") or None in inside:
+    if run is None or None in inside:
         return [partial(session.run_with_iobinding, binding) for binding in bindings]
     options = onnxruntime.RunOptions()
-    return [partial(inner.run_with_iobinding, binding, options) for binding in inside]
+    return [partial(run, binding, options) for binding in inside]
