@@ -23,7 +23,7 @@ from edge_ser.models.depth_weighted import DepthWeightedConfig, DepthWeightedMod
 from edge_ser.training.acoustics import ACOUSTICS, Cepstral, Functionals, LogMelRows
 from edge_ser.training.extract import Copies, extract
 from edge_ser.training.fit import FitSettings, fit
-from edge_ser.training.run_student import FoldResult
+from edge_ser.training.results import FoldResult
 from edge_ser.training.semantic import encoder_states
 from edge_ser.training.student import mean_uar
 from edge_ser.training.tracks import (
