@@ -36,6 +36,7 @@ NOTES = {
     "speaker-independent": "no speaker of the test part is heard in training",
     "leave-one-speaker-out": "one fold per speaker",
     "leave-one-session-out": "one fold per session of two speakers",
+    "held-out-corpus": "trained on all other corpora: speakers and rooms are new",
 }
 
 

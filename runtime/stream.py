@@ -66,7 +66,11 @@ class Stream:
         spec = manifest.frontend
         self.stream_id = stream_id
         self._labels = manifest.labels
-        self._sharpness = 1.0 / manifest.calibration.temperature
+        self._sharpness = [
+            1.0 / temperature
+            for temperature in manifest.calibration.step_temperatures(spec.step_ms / 1000.0)
+        ]
+        self._latest = len(self._sharpness) - 1
         self._abstain_below = manifest.calibration.abstain_below
         self._pack, self._backend, self._precision = manifest.name, engine.backend, engine.precision
         self._size = spec.step_samples
@@ -78,6 +82,7 @@ class Stream:
         self._samples = np.zeros(self._size, np.float32)
         self._filled = 0
         self._steps = 0
+        self._taken = 0  # steps of this utterance
         self._heard = 0  # samples, the zeros that fill up the last step not counted
         self._seq = 0
         self._every = every
@@ -101,7 +106,7 @@ class Stream:
         """
         self._mel.reset()
         self._engine.reset()
-        self._filled = self._heard = 0
+        self._filled = self._heard = self._taken = 0
         self._probabilities = []
         self._utterance_id, self._begin = utterance_id, begin
         self._closed = self._ended = False
@@ -135,8 +140,7 @@ class Stream:
     def step_features(self, mel: NDArray[np.float32]) -> list[float]:
         """Probabilities after a step on features ``(n_mels, step_frames) float32``."""
         self._mel_out[...] = mel
-        self._probabilities = _softmax(self._engine.step()[0].tolist(), self._sharpness)
-        return self._probabilities
+        return self._conclude(self._engine.step()[0].tolist())
 
     def push(self, pcm: NDArray[Any]) -> list[Event]:
         """Take samples, run every step that they complete.
@@ -295,7 +299,7 @@ class Stream:
         """
         self._heard += self._filled
         self._filled = 0
-        self._probabilities = _softmax(logits, self._sharpness)
+        self._conclude(logits)
         step = self._steps
         self._steps = step + 1
         event = None
@@ -317,6 +321,13 @@ class Stream:
         if self._hooks:
             self._hooks.record(step, (begin, featured, inferred, end))
         return event
+
+    def _conclude(self, logits: list[float]) -> list[float]:
+        """Probabilities of this step, under the temperature of what was heard so far."""
+        sharpness = self._sharpness[min(self._taken, self._latest)]
+        self._taken += 1
+        self._probabilities = _softmax(logits, sharpness)
+        return self._probabilities
 
     def _event(self, trigger: str) -> Event:
         probabilities = self._probabilities

@@ -58,7 +58,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fold",
         metavar="K",
-        help="only fold K (from 0), or 'all' to train on every speaker and test on none",
+        help="only fold K (from 0, or the name of the held-out corpus), or 'all' to train on "
+        "every speaker and test on none",
     )
     parser.add_argument("--labels", default=",".join(SIX_LABELS), metavar="A,B,…")
     parser.add_argument(
@@ -104,7 +105,11 @@ def selection(
     folds, extra, messages = without_twins(folds, extra)
     for message in messages:
         say(message)
-    return labels, tested, extra, folds, _chosen(options.fold, len(folds))
+    fold = options.fold
+    if options.protocol == "held-out-corpus":
+        named = {fold.test[0].corpus: str(fold.index) for fold in folds}
+        fold = named.get(fold, fold)
+    return labels, tested, extra, folds, _chosen(fold, len(folds))
 
 
 def _protocol(folds: list[Fold]) -> str:
@@ -129,7 +134,7 @@ def _train_teacher(
     extra: list[Clip],
     labels: tuple[str, ...],
 ) -> dict[str, Any]:
-    from edge_ser.training.run_student import summarise
+    from edge_ser.training.results import summarise
 
     if options.fold == "all":
         raise UsageError("--fold all is for the student; a teacher is trained fold by fold")

@@ -10,7 +10,7 @@ from edge_ser.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_ser.corpora import Clip, Fold
-    from edge_ser.training.run_student import FoldResult
+    from edge_ser.training.results import FoldResult
     from edge_ser.training.teachers import TeacherRecipe
 
 __all__ = ["MODELS", "add_arguments", "run"]

@@ -25,7 +25,7 @@ from edge_ser.training.clip_statistics import LinearMember
 from edge_ser.training.extract import Copies, extract
 from edge_ser.training.fit import FitSettings, fit
 from edge_ser.training.processes import is_first
-from edge_ser.training.run_student import FoldResult
+from edge_ser.training.results import FoldResult
 from edge_ser.training.semantic import encoder_states
 from edge_ser.training.student import mean_uar
 from edge_ser.training.tracks import (
@@ -320,7 +320,7 @@ def train_teacher_fold(
         mean = (parts["network"] + parts["linear"]) / 2
     # The log of the mean probability serves as logits of the ensemble.
     return FoldResult(
-        fold, _logs(mean), epoch, {name: _logs(chances) for name, chances in parts.items()}
+        fold, _logs(mean), epoch, parts={name: _logs(part) for name, part in parts.items()}
     )
 
 
