@@ -16,7 +16,15 @@ import soundfile
 
 from edge_ser.cli import main
 from edge_ser.corpora import Clip, load_corpus
-from edge_ser.training.tracks import Track, TrackBatches, assemble, speech_spans
+from edge_ser.training.teachers import TeacherLoss
+from edge_ser.training.tracks import (
+    Track,
+    TrackBatch,
+    TrackBatches,
+    assemble,
+    known_labels,
+    speech_spans,
+)
 
 RATE = 16_000
 PITCH = {"W": 320.0, "N": 180.0, "T": 100.0}
@@ -97,6 +105,7 @@ def test_depth_weighted_learns(
     assert report["corpora"]["emodb"]["mean"]["uar"] > 0.6
     assert (tmp_path / "fold0" / "member1.safetensors").exists()
     assert (tmp_path / "fold1" / "linear.safetensors").exists()
+    assert set(report["corpora"]["emodb"]["parts"]) == {"network", "linear"}
 
 
 @pytest.mark.parametrize("kind", ["baseline-egemaps", "baseline-encoder"])
@@ -181,3 +190,20 @@ def test_an_epoch_hears_every_clip_once(corpus: Path) -> None:
     targets = sorted(int(t) for batch in found for t in batch.target)
     assert targets == sorted(batches.labels.index(clip.label) for clip in clips)
     assert all(batch.inputs["mel"].shape[2] <= 50 for batch in found)
+
+
+def test_a_corpus_is_only_asked_for_its_own_labels(tmp_path: Path) -> None:
+    names = [("emodb", "anger"), ("emodb", "boredom"), ("ravdess", "anger"), ("ravdess", "calm")]
+    clips = [Clip(tmp_path / str(n), c, f"{c}:1", label, "") for n, (c, label) in enumerate(names)]
+    labels = ("anger", "boredom", "calm")
+    known = known_labels(clips, labels, clips)
+    assert known.tolist() == [[True, True, False]] * 2 + [[True, False, True]] * 2
+    stranger = [Clip(tmp_path / "x", "tess", "tess:1", "calm", "")]
+    assert known_labels(stranger, labels, clips).all()
+    # Logits of labels that cannot be do not change the loss.
+    target = torch.tensor([labels.index(label) for _, label in names])
+    batch = TrackBatch({}, target, torch.ones(4), torch.from_numpy(known))
+    scores = torch.zeros(4, 3)
+    scores[:2, 2], scores[2:, 1] = 50.0, 50.0
+    found = TeacherLoss(0.1)(lambda: scores, batch, np.random.default_rng(0))
+    assert float(found) == pytest.approx(np.log(2))
