@@ -156,7 +156,7 @@ def page(
         "Made by `python -m benchmarks.results` from the JSON of the runs; do not edit by hand.",
         "",
         "Figures are mean ± standard deviation over the folds, in percent. UAR is the mean "
-        "recall of the labels. No epoch, threshold or setting was chosen on test clips.",
+        "recall of the labels. No epoch or threshold was chosen on test clips.",
     ]
     for protocol in sorted({run["protocol"] for run in runs}):
         lines += ["", f"## {protocol}", "", NOTES.get(protocol, "").capitalize() + ".", ""]
