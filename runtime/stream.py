@@ -131,6 +131,7 @@ class Stream:
         """
         self._closed = self._ended = True
         self._probabilities, self._heard = probabilities, heard
+        self._judge_whole(-(-heard // self._size))
         return self._event("speech_ended")
 
     @property
@@ -218,6 +219,7 @@ class Stream:
         if self._ended or not self._probabilities:
             return None
         self._ended = True
+        self._judge_whole(self._taken)
         return self._event("speech_ended")
 
     def settle(self) -> None:
@@ -306,6 +308,7 @@ class Stream:
         event = None
         if trigger is not None:
             self._ended = True
+            self._judge_whole(self._taken)
             event = self._event(trigger)
         elif self._steps % self._every == 0:
             event = self._event("interval")
@@ -329,6 +332,14 @@ class Stream:
         self._taken += 1
         self._probabilities = _softmax(logits, sharpness)
         return self._probabilities
+
+    def _judge_whole(self, taken: int) -> None:
+        """Put the probabilities after ``taken`` steps under the temperature of whole utterances."""
+        ratio = self._sharpness[-1] / self._sharpness[min(max(taken - 1, 0), self._latest)]
+        if ratio != 1.0:
+            powers = [probability**ratio for probability in self._probabilities]
+            total = sum(powers)
+            self._probabilities = [power / total for power in powers]
 
     def _event(self, trigger: str) -> Event:
         probabilities = self._probabilities
