@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.clean_root import edge_ser, make_debian
 from edge_ser.audio import load_mono
 from edge_ser.errors import EdgeSerError, InputError
 
 __all__ = ["compare", "spoken_clips"]
 
-SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
 PYTHON = "3.11"
 WORST_SCORE = 0.02
 """Largest difference of a probability in any step; rounding differs between processors."""
@@ -111,11 +111,8 @@ def prepare(root: Path) -> None:
     Raises:
         InputError: debootstrap or the emulator is missing, or fails.
     """
-    for program in ("debootstrap", "unshare"):
-        if shutil.which(program) is None:
-            raise InputError(
-                f"no {program}; apt install debootstrap qemu-user-static binfmt-support"
-            )
+    if shutil.which("unshare") is None:
+        raise InputError("no unshare; apt install util-linux")
     if platform.machine() != "aarch64":
         entry = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
         if not entry.exists() or not entry.read_text().startswith("enabled"):
@@ -123,15 +120,7 @@ def prepare(root: Path) -> None:
                 "arm64 programs do not start here; apt install qemu-user-static binfmt-support, "
                 "then: mount -t binfmt_misc none /proc/sys/fs/binfmt_misc; update-binfmts --enable"
             )
-    if (root / "usr/bin/python3").exists():
-        return
-    say(f"making an arm64 {SUITE} in {root}")
-    command = ["debootstrap", "--arch=arm64", "--variant=minbase", "--include=python3-venv"]
-    done = subprocess.run(
-        [*command, SUITE, str(root), MIRROR], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise InputError(f"debootstrap failed: {(done.stdout + done.stderr).strip()[-300:]}")
+    make_debian(root, "arm64", ["python3-venv"])
 
 
 def inside(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -201,7 +190,7 @@ def _everything(options: argparse.Namespace) -> dict[str, Any]:
             say("making the bundle")
             bundle = folder / "bundle.tar"
             command = ["bundle", "--target", "arm64-cpu", "--python", PYTHON, "--pack", "edge-six"]
-            _edge_ser(*command, "--out", str(bundle))
+            edge_ser(*command, "--out", str(bundle))
         if not options.installed:
             say("installing it there, without a network")
             install(options.root, bundle)
@@ -224,7 +213,7 @@ def _everything(options: argparse.Namespace) -> dict[str, Any]:
             done = inside(options.root, program, "run", f"/clips/{clip.name}", "--jsonl")
             if done.returncode:
                 raise InputError(f"{clip.name} does not run there: {done.stderr.strip()[-300:]}")
-            here = _edge_ser("run", str(clip), "--jsonl", "--pack", "edge-six")
+            here = edge_ser("run", str(clip), "--jsonl", "--pack", "edge-six")
             worst, same = compare(
                 *(list(map(json.loads, t.splitlines())) for t in (here, done.stdout))
             )
@@ -242,15 +231,6 @@ def _everything(options: argparse.Namespace) -> dict[str, Any]:
         "passed": same == len(rows) and worst <= WORST_SCORE,
         "rows": rows,
     }
-
-
-def _edge_ser(*words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "edge_ser", *words], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise InputError(f"edge-ser {words[0]}: {done.stderr.strip()[-300:]}")
-    return done.stdout
 
 
 if __name__ == "__main__":

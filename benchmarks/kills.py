@@ -1,10 +1,11 @@
 """Kill installations, switches and engine builds at random moments; does the service start?
 
 ``python -m benchmarks.kills --moments 200``. Every moment: an operation in a process group of its
-own, ``SIGKILL`` to the whole group at a random time, then what systemd does (``pack attempt``, the
-real service until it says ``READY=1``), then every file of the pack in use against its hash.
-``kill -9`` stands in for a power cut as far as a process can see; that names and content are on the
-disk in time is tested by the order of ``fsync`` in tests/store.
+own, ``SIGKILL`` to the whole group at a random time before it would have ended, then what systemd
+does (:mod:`benchmarks.kill_start`). A killed engine build is run again, and must end with a whole
+engine. With ``--bundle FILE.tar`` (of ``edge-ser bundle``) ``install.sh`` is killed, too, and the
+service is the one that it installed. ``kill -9`` stands in for a power cut as far as a process can
+see; what a power cut does to writes that were not synced is in tests/store/test_power.py.
 """
 
 from __future__ import annotations
@@ -14,26 +15,26 @@ import contextlib
 import json
 import os
 import random
-import signal
-import socket
+import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
+from benchmarks.kill_start import Board, kill, start
 from edge_ser.engines import EngineCache
-from edge_ser.engines.sidecar import sidecar_path
+from edge_ser.errors import InputError
 from edge_ser.pack import bundled_packs, open_pack, write_pack
 from edge_ser.store.store import PackStore
 
 __all__ = ["Kills", "kills"]
 
-_START_S = 120.0
+_PACKS, _ENGINES = "EDGE_SER_PACKS", "EDGE_SER_ENGINES"
 
 
 @dataclass
@@ -41,67 +42,169 @@ class Kills:
     """What came out.
 
     Attributes:
-        moments: kills by operation.
-        too_late: of them, after the operation had ended by itself.
+        moments: kills of a running operation, by operation.
+        too_late: that came after the operation had ended by itself, and do not count.
+        seconds: how long each operation takes when nobody kills it.
         found: packs that the service came up with, and how often.
         failures: what went wrong, if anything.
     """
 
     moments: dict[str, int] = field(default_factory=dict)
     too_late: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
     found: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
 
-def kills(moments: int, seed: int, *, build: bool, tell: Callable[[str], None]) -> Kills:
+@dataclass(frozen=True)
+class _Operation:
+    """What is killed: ``begin`` starts it, ``mended`` says afterwards what is wrong."""
+
+    weight: int
+    board: Board
+    begin: Callable[[], subprocess.Popen[bytes]]
+    mended: Callable[[], str | None] = lambda: None
+
+
+def kills(
+    moments: int, seed: int, *, build: bool, bundle: Path | None, tell: Callable[[str], None]
+) -> Kills:
     """Kill ``moments`` times.
 
     Args:
         build: whether engine builds (TensorRT for RTX, no GPU needed) are among the operations.
+        bundle: tar whose ``install.sh`` is killed as well.
+
+    Raises:
+        InputError: an operation fails without being killed.
     """
     draw, result = random.Random(seed), Kills()
     with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary)
-        packs = [_pack(root, version) for version in ("91.0.0", "92.0.0")]
-        environment = os.environ | {
-            "EDGE_SER_PACKS": str(root / "packs"),
-            "EDGE_SER_ENGINES": str(root / "engines"),
-        }
-        store = PackStore(root / "packs")
-        operations = {
-            "install": lambda: ["pack", "install", str(draw.choice(packs)), "--allow-older"],
-            "use": lambda: ["pack", "use", draw.choice(["edge-six@91.0.0", "bundled"])],
-            "rollback": lambda: ["pack", "rollback"],
-        }
-        if build:
-            operations["build"] = lambda: [
-                "build", "--backend", "tensorrt-rtx", "--compute-capability", "8.6",
-                "--precision", draw.choice(["mixed", "fp16"]), "--force",
-            ]  # fmt: skip
-        names = list(operations)
-        # Rollbacks are over in no time; most moments go to what takes long.
-        weights = [5, 3, 1, 2][: len(names)]
-        lasts = dict.fromkeys(names, 3.0)
-        for moment in range(moments):
-            name = draw.choices(names, weights)[0]
+        operations = _operations(Path(temporary), draw, build=build, bundle=bundle)
+        for name, operation in operations.items():  # once to its end: how long does it take?
             begin = time.monotonic()
-            # The next installation must have something to do now and then.
-            if name == "install" and draw.random() < 0.5:
-                _forget(store, draw)
-            process = _start(operations[name](), environment)
-            at = draw.uniform(0.0, lasts[name])
+            if status := operation.begin().wait():
+                raise InputError(f"{name} ends with {status} without being killed")
+            result.seconds[name] = round(time.monotonic() - begin, 2)
+        tell(f"seconds that they take: {result.seconds}")
+        names = list(operations)
+        weights = [operations[name].weight for name in names]
+        while sum(result.moments.values()) < moments:
+            name = draw.choices(names, weights)[0]
+            operation = operations[name]
+            process = operation.begin()
+            at = draw.uniform(0.0, result.seconds[name])
+            hit = False
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(at)
+                hit = True
+            kill(process)
+            if hit:
                 result.too_late += 1
-                lasts[name] = 0.9 * lasts[name] + 0.1 * 1.2 * (time.monotonic() - begin)
-            _kill(process)
-            result.moments[name] = result.moments.get(name, 0) + 1
-            problem = _service(environment, store, root, result)
+            else:
+                result.moments[name] = result.moments.get(name, 0) + 1
+            came_up, problem = operation.board.service()
+            if came_up is not None:
+                result.found[came_up] = result.found.get(came_up, 0) + 1
+            problem = problem or operation.mended()
+            done = sum(result.moments.values())
             if problem is not None:
-                result.failures.append(f"moment {moment}, {name} after {at:.3f} s: {problem}")
-            if (moment + 1) % 10 == 0:
-                tell(f"{moment + 1} of {moments}, {len(result.failures)} failures")
+                result.failures.append(f"moment {done}, {name} after {at:.3f} s: {problem}")
+            if not hit and done % 10 == 0:
+                tell(f"{done} of {moments}, {len(result.failures)} failures")
     return result
+
+
+def _operations(
+    root: Path, draw: random.Random, *, build: bool, bundle: Path | None
+) -> dict[str, _Operation]:
+    packs = [_pack(root, version) for version in ("91.0.0", "92.0.0")]
+    environment = os.environ | {_PACKS: str(root / "packs"), _ENGINES: str(root / "engines")}
+    store = PackStore(root / "packs")
+    board = Board([sys.executable, "-m", "edge_ser"], environment, store, root)
+
+    def install() -> subprocess.Popen[bytes]:
+        if draw.random() < 0.5:  # the next installation must have something to copy now and then
+            _forget(store)
+        pack = draw.choice(packs)
+        return board.begin(["pack", "install", str(pack), "--allow-older", "--max-step-ms", "1e9"])
+
+    def use() -> subprocess.Popen[bytes]:
+        known = [item.name for item in store.installed()]
+        return board.begin(["pack", "use", draw.choice([*known, "bundled"])])
+
+    # Rollbacks are over in no time; most moments go to what takes long.
+    found = {
+        "install": _Operation(6, board, install),
+        "use": _Operation(3, board, use),
+        "rollback": _Operation(1, board, lambda: board.begin(["pack", "rollback"])),
+    }
+    if build:
+        words = ["build", "--backend", "tensorrt-rtx", "--compute-capability", "8.6", "--precision"]
+        chosen = ["fp16"]
+
+        def begin() -> subprocess.Popen[bytes]:
+            chosen[0] = draw.choice(["fp32", "fp16"])
+            return board.begin([*words, chosen[0], "--force"])
+
+        found["build"] = _Operation(
+            3, board, begin, lambda: _whole_engine(board, [*words, chosen[0]])
+        )
+    if bundle is not None:
+        found["install.sh"] = _installer(root / "opt", bundle, draw)
+    return found
+
+
+def _whole_engine(board: Board, words: list[str]) -> str | None:
+    """What is wrong with the engine after the same build again, which must not be killed."""
+    done = board.run(*words, "--json")
+    if done.returncode:
+        return f"the next build fails: {done.stderr.strip()}"
+    engine = Path(json.loads(done.stdout)["engine"])
+    active = board.store.selection.active
+    pack = open_pack(board.store.folder / active if active else None)
+    if EngineCache(engine.parent).whole(engine, pack) is None:
+        return f"{engine.name} is not whole after the next build"
+    left = [p.name for p in engine.parent.glob(".*.engine.*") if not p.name.endswith(".lock")]
+    return f"{left[0]} was left behind" if left else None
+
+
+def _installer(root: Path, bundle: Path, draw: random.Random) -> _Operation:
+    """Updates between two bundles of the same content, installed below ``root``."""
+    prefix, scripts = root / "edge-ser", []
+    for number in (0, 1):
+        with tarfile.open(bundle) as archive:
+            archive.extractall(root / str(number), filter="data")
+        (folder,) = (root / str(number)).iterdir()
+        # The same sums in another order: a release of another name.
+        sums = folder / "SHA256SUMS"
+        lines = sorted(sums.read_text().splitlines(keepends=True), reverse=bool(number))
+        sums.write_text("".join(lines))
+        scripts.append(folder / "install.sh")
+    # As a flashed board has it: nothing of the Python that runs this.
+    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+    words = ["--prefix", str(prefix), "--no-service"]
+    done = subprocess.run(
+        [scripts[0], *words], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise InputError(f"{bundle}: {done.stderr.strip()[-300:]}")
+    board = Board(
+        [str(prefix / "bin" / "edge-ser")], environment, PackStore(prefix / "packs"), root
+    )
+
+    def begin() -> subprocess.Popen[bytes]:
+        now = (prefix / "current").resolve()
+        for release in (prefix / "releases").iterdir():  # so that there is work to do again
+            if release != now:
+                shutil.rmtree(release)
+        digests = [subprocess.check_output(["sha256sum", s.parent / "SHA256SUMS"]) for s in scripts]
+        other = next(i for i, it in enumerate(digests) if it[:12].decode() not in now.name)
+        if draw.random() < 0.5:
+            _forget(board.store)
+        return start([str(scripts[other]), *words], environment)
+
+    return _Operation(2, board, begin)
 
 
 def _pack(root: Path, version: str) -> Path:
@@ -112,101 +215,11 @@ def _pack(root: Path, version: str) -> Path:
     return out
 
 
-def _forget(store: PackStore, draw: random.Random) -> None:
+def _forget(store: PackStore) -> None:
     selection = store.selection
     for item in store.installed():
         if item.name not in (selection.active, selection.previous):
             store.remove(item.name)
-
-
-def _start(words: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "edge_ser", *words],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _pack_verb(verb: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "edge_ser", "pack", verb],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-def _service(
-    environment: dict[str, str], store: PackStore, root: Path, result: Kills
-) -> str | None:
-    """Start the service as systemd does; what is wrong, or None."""
-    done = _pack_verb("attempt", environment)
-    if done.returncode:
-        return f"pack attempt: {done.stderr.strip()}"
-    with _notified(root / "notify") as (address, wait):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "edge_ser", "serve", "--input", "none", "--port", "0"],
-            env=environment | {"NOTIFY_SOCKET": address},
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
-        said = wait(process)
-        _kill(process)
-    if said is None:
-        return (
-            f"the service did not come up: {(process.stderr.read() if process.stderr else b'')!r}"
-        )
-    confirmed = _pack_verb("confirm", environment)
-    if confirmed.returncode:
-        return f"pack confirm: {confirmed.stderr.strip()}"
-    selection = store.selection
-    if done.stderr:  # it went back, which a start with a whole pack never needs
-        return done.stderr.strip()
-    pack = open_pack(store.folder / selection.active if selection.active else bundled_packs()[0])
-    pack.verify()
-    name = pack.manifest.name
-    result.found[name] = result.found.get(name, 0) + 1
-    if name not in said:
-        return f"the service says {said!r}, in use is {name}"
-    cache = EngineCache(root / "engines")
-    for engine in cache.folder.glob("*.engine"):
-        # A sidecar beside an engine that is not its own keeps everybody from loading it.
-        if sidecar_path(engine).exists() and cache.whole(engine, open_pack("edge-six")) is None:
-            digest = json.loads(sidecar_path(engine).read_bytes())["engine_sha256"]
-            tell = f"{engine.name} is not what its sidecar says ({digest[:8]}); it is refused"
-            sys.stderr.write(tell + "\n")
-    return None
-
-
-@contextlib.contextmanager
-def _notified(path: Path) -> Iterator[tuple[str, Callable[[Any], str | None]]]:
-    """A socket like systemd's, and a wait for ``READY=1`` on it."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire:
-        wire.bind(str(path))
-        wire.settimeout(0.2)
-
-        def wait(process: subprocess.Popen[bytes]) -> str | None:
-            until = time.monotonic() + _START_S
-            while time.monotonic() < until:
-                try:
-                    said = wire.recv(4096).decode()
-                except TimeoutError:
-                    if process.poll() is not None:
-                        return None
-                    continue
-                if "READY=1" in said:
-                    return said
-            return None
-
-        try:
-            yield str(path), wait
-        finally:
-            path.unlink()
 
 
 def main() -> int:
@@ -214,14 +227,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--moments", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bundle", type=Path, metavar="TAR", help="kill its install.sh as well")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     build = find_spec("tensorrt_rtx") is not None and find_spec("onnx") is not None
     if not build:
         print("no TensorRT for RTX here: engine builds are left out", file=sys.stderr)
-    result = kills(
-        options.moments, options.seed, build=build, tell=lambda line: print(line, file=sys.stderr)
-    )
+    try:
+        result = kills(
+            options.moments, options.seed, build=build, bundle=options.bundle,
+            tell=lambda line: print(line, file=sys.stderr, flush=True),
+        )  # fmt: skip
+    except InputError as error:
+        print(f"kills: {error}", file=sys.stderr)
+        return error.exit_status
     if options.json:
         print(json.dumps(vars(result), indent=1))
     else:

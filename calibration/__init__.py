@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_ser.calibration.clips import choose_clips
+from edge_ser.calibration.clips import choose_clips, part_speakers
 from edge_ser.calibration.confidence import fit_temperature
 from edge_ser.calibration.ranges import METHODS, RangeReport, activation_ranges
 from edge_ser.calibration.stepper import FloatStepper
@@ -14,4 +14,5 @@ __all__ = [
     "activation_ranges",
     "choose_clips",
     "fit_temperature",
+    "part_speakers",
 ]

@@ -1,4 +1,4 @@
-"""Choose the clips that activation ranges are measured on."""
+"""Choose the clips that activation ranges are measured on, and those that judge the result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from edge_ser.corpora import Clip
 from edge_ser.errors import InputError
 
-__all__ = ["choose_clips"]
+__all__ = ["choose_clips", "part_speakers"]
+
+_CALIBRATION_SHARE = 0.4
 
 
 def choose_clips(clips: Sequence[Clip], n: int, seed: int = 0) -> tuple[Clip, ...]:
@@ -46,3 +48,29 @@ def choose_clips(clips: Sequence[Clip], n: int, seed: int = 0) -> tuple[Clip, ..
         chosen += [queue[position] for queue in queues if position < len(queue)]
         position += 1
     return tuple(chosen[:n])
+
+
+def part_speakers(
+    clips: Sequence[Clip], seed: int = 0
+) -> tuple[tuple[Clip, ...], tuple[Clip, ...], bool]:
+    """Clips to measure ranges on and clips to judge them, of different speakers.
+
+    About two of five speakers of each corpus go to the first part. A corpus of a single
+    speaker goes there whole; if nothing is left to judge with, both parts are all clips.
+
+    Returns:
+        The parts, and whether they share no speaker.
+    """
+    speakers: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        speakers[clip.corpus].add(clip.speaker)
+    first: set[str] = set()
+    for corpus, names in sorted(speakers.items()):
+        order = sorted(names)
+        random.Random(f"{seed}:calibration:{corpus}").shuffle(order)
+        first.update(order[: max(1, round(_CALIBRATION_SHARE * len(order)))])
+    ranges = tuple(clip for clip in clips if clip.speaker in first)
+    parity = tuple(clip for clip in clips if clip.speaker not in first)
+    if len({clip.label for clip in ranges}) < 2 or len({clip.label for clip in parity}) < 2:
+        return tuple(clips), tuple(clips), False
+    return ranges, parity, True

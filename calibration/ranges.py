@@ -57,8 +57,8 @@ def activation_ranges(
         mels: ``(n_mels, frames)`` log-mel clips.
 
     Raises:
-        InputError: there was no step to run, an activation was not finite, or the method is
-            unknown.
+        InputError: there was no step to run, one was not run, an activation was not finite, or
+            the method is unknown.
     """
     if method not in METHODS:
         raise InputError(f"unknown calibration method {method!r}; known are {', '.join(METHODS)}")
@@ -76,7 +76,7 @@ def activation_ranges(
             percentile=_PERCENTILE,
             scenario="same",
         )
-    n_clips = n_steps = 0
+    n_clips = n_steps = n_due = 0
     pending: dict[str, list[NDArray[np.float32]]] = {name: [] for name in activations}
 
     def flush() -> None:
@@ -87,6 +87,7 @@ def activation_ranges(
 
     for mel in mels:
         n_clips += 1
+        n_due += -(-mel.shape[1] // step_frames)
         for step, (_, inside) in enumerate(stepper.run(mel, step_frames)):
             inside["mel"] = mel[:, step * step_frames : (step + 1) * step_frames]
             for name in activations:
@@ -101,6 +102,8 @@ def activation_ranges(
     flush()
     if n_steps == 0:
         raise InputError("no calibration step was run; the calibration clips hold no audio")
+    if n_steps != n_due:
+        raise InputError(f"only {n_steps} of {n_due} calibration steps were run")
     for name in activations:
         if not (np.isfinite(lows[name]) and np.isfinite(highs[name])):
             raise InputError(f"activation {name} is not finite on calibration audio")

@@ -10,6 +10,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from edge_ser.errors import InputError
 from edge_ser.pack import StateSpec
 
 __all__ = ["FloatStepper"]
@@ -22,10 +23,20 @@ class FloatStepper:
         model: inputs ``mel`` and the states, outputs ``logits`` and the states' successors.
         states: the state contract.
         watch: names of inner float tensors to return as well.
+        as_written: multiply what Q/DQ pairs give, as a GPU does. Otherwise ONNX Runtime puts
+            integer kernels in their place, whose sums overflow on x86 without VNNI.
+
+    Raises:
+        InputError: ONNX Runtime refuses the model, for an operator that it does not have, say.
     """
 
     def __init__(
-        self, model: onnx.ModelProto, states: Sequence[StateSpec], watch: Sequence[str] = ()
+        self,
+        model: onnx.ModelProto,
+        states: Sequence[StateSpec],
+        watch: Sequence[str] = (),
+        *,
+        as_written: bool = False,
     ) -> None:
         if watch:
             model = onnx.ModelProto.FromString(model.SerializeToString())
@@ -36,9 +47,16 @@ class FloatStepper:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
-        self._session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        if as_written:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        try:
+            self._session = ort.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its errors share no base class; it names node and operator
+            raise InputError(
+                f"onnxruntime {ort.__version__} does not take the model: {error}"
+            ) from error
         self._states = tuple(states)
         self._watch = tuple(watch)
 

@@ -2,65 +2,47 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 
-from edge_ser import __version__
 from edge_ser.audio import load_mono
-from edge_ser.calibration import FloatStepper, RangeReport, activation_ranges, choose_clips
+from edge_ser.calibration import RangeReport, activation_ranges, choose_clips, part_speakers
+from edge_ser.calibration.range_cache import cached_ranges, ranges_key
+from edge_ser.calibration.sensitivity import measure_sensitivity
 from edge_ser.converters.card import model_card
 from edge_ser.converters.cpu_step import build_cpu_step
-from edge_ser.converters.forms import (
-    FloatForm,
-    Range,
-    quantizable,
-)
+from edge_ser.converters.forms import FloatForm, Range, quantizable
 from edge_ser.converters.half import to_half
-from edge_ser.converters.step_graph import StepModel, build_step
+from edge_ser.converters.pack_contents import golden_vectors, manifest_of
+from edge_ser.converters.precision import Candidate, Choice, choose_precision, time_steps
+from edge_ser.converters.report_page import render_report
+from edge_ser.converters.request import Request
+from edge_ser.converters.simulated import SimulatedForm, layer_names
+from edge_ser.converters.step_graph import StepModel, build_step, state_specs
+from edge_ser.converters.stepping import logits_of
 from edge_ser.converters.tensorrt_steps import tensorrt_float_step, tensorrt_step
-from edge_ser.converters.weights import StepWeights, fold_student
+from edge_ser.converters.trt_lint import lint
+from edge_ser.converters.weights import fold_student
 from edge_ser.corpora import Clip
 from edge_ser.errors import GateMissed, InputError
 from edge_ser.frontend import LogMel
+from edge_ser.metrics import score
 from edge_ser.models.checkpoint import Checkpoint
-from edge_ser.pack import Calibration, Manifest, StateSpec, Target, write_pack
-from edge_ser.parity import Gates, compare, missed_gates
+from edge_ser.pack import Calibration, read_calibration, write_pack
+from edge_ser.parity import Parity, compare, missed_gates
 
-__all__ = ["Request", "convert"]
+__all__ = ["Request", "convert", "state_specs"]
 
 _TORCH_TOLERANCE = 1e-4
-_GOLDEN_STEPS = 25
+_OLDEST_TENSORRT = "8.5.0"
 
-
-@dataclass(frozen=True)
-class Request:
-    """What to convert to what.
-
-    Attributes:
-        clips: labelled clips to calibrate and compare on, of the checkpoint's labels.
-        targets: of ``cpu``, ``tensorrt``, ``tensorrt-float`` and ``float``.
-        n_calibration: clips that ranges are measured on; others serve for the parity report.
-    """
-
-    pack_id: str
-    version: str
-    clips: Sequence[Clip]
-    targets: tuple[str, ...] = ("cpu", "tensorrt", "float")
-    method: str = "minmax"
-    n_calibration: int = 96
-    n_parity: int = 240
-    seed: int = 0
-    gates: Gates = field(default_factory=Gates)
-    metrics: dict[str, Any] = field(default_factory=dict)
+Say = Callable[[str], None]
 
 
 def convert(
@@ -69,7 +51,7 @@ def convert(
     out: Path,
     *,
     ignore_gates: bool = False,
-    say: Callable[[str], None] = lambda message: None,
+    say: Say = lambda message: None,
 ) -> dict[str, Any]:
     """Write the pack ``out`` and return the conversion report, JSON-ready.
 
@@ -77,99 +59,232 @@ def convert(
         InputError: the clips cannot serve (none, one label, speakers of the test set).
         GateMissed: a form differs too much from the one before it; nothing was written.
     """
-    _refuse_test_speakers(checkpoint, request.clips)
-    calibration_clips = choose_clips(request.clips, request.n_calibration, request.seed)
-    used = set(calibration_clips)
-    parity_clips = choose_clips(
-        [clip for clip in request.clips if clip not in used] or request.clips,
-        request.n_parity,
-        request.seed + 1,
-    )
-    front_end = LogMel(checkpoint.frontend)
-    config = checkpoint.student.config
-    say(f"reading {len(calibration_clips)} + {len(parity_clips)} clips")
-    calibration_mels = [_mel(front_end, clip) for clip in calibration_clips]
-    parity_mels = [_mel(front_end, clip) for clip in parity_clips]
+    return _Conversion(checkpoint, request, say).run(out, ignore_gates)
 
-    weights = fold_student(checkpoint.student)
-    reference = build_step(weights, FloatForm())
-    say("checking the float graph against torch")
-    torch_error = _check_against_torch(checkpoint, reference, parity_mels[:8])
-    ranges: RangeReport | None = None
-    if {"cpu", "tensorrt"} & set(request.targets):
-        say(f"measuring activation ranges ({request.method})")
-        ranges = activation_ranges(
-            reference.onnx,
-            state_specs(reference),
-            quantizable(weights),
-            calibration_mels,
-            config.step_frames,
-            request.method,
+
+class _Conversion:
+    """One conversion: what its stages share."""
+
+    def __init__(self, checkpoint: Checkpoint, request: Request, say: Say) -> None:
+        _refuse_test_speakers(checkpoint, request.clips)
+        self._checkpoint, self._request, self._say = checkpoint, request, say
+        config = checkpoint.student.config
+        self._labels, self._step_frames = config.labels, config.step_frames
+        first, second, disjoint = part_speakers(request.clips, request.seed)
+        ranged = choose_clips(first, request.n_calibration, request.seed)
+        heard = set(ranged)
+        judged = choose_clips(
+            [clip for clip in second if clip not in heard] or second,
+            request.n_parity,
+            request.seed + 1,
         )
-        if ranges.clips != len(calibration_clips):
-            raise InputError(f"only {ranges.clips} of {len(calibration_clips)} clips were run")
-    spans = {key: Range(*span) for key, span in ranges.ranges.items()} if ranges else {}
-    models = {name: _step(name, weights, spans) for name in request.targets}
+        say(f"reading {len(ranged)} + {len(judged)} clips")
+        front_end = LogMel(checkpoint.frontend)
+        self._front_end = front_end
+        self._range_mels = [_mel(front_end, clip) for clip in ranged]
+        self._mels = [_mel(front_end, clip) for clip in judged]
+        self._truth = [config.labels.index(clip.label) for clip in judged]
+        self._weights = fold_student(checkpoint.student)
+        self._reference = build_step(self._weights, FloatForm())
+        self._calibration = _calibration_of(checkpoint)
+        self._float_parity: Parity | None = None
+        self._report: dict[str, Any] = {
+            "clips": {
+                "calibration": len(ranged),
+                "parity": len(judged),
+                "speaker_disjoint": disjoint,
+                "calibration_speakers": sorted({clip.speaker for clip in ranged}),
+                "seed": request.seed,
+            }
+        }
 
-    truth = [config.labels.index(clip.label) for clip in parity_clips]
-    expected = _logits(reference, parity_mels, config.step_frames)
-    report: dict[str, Any] = {
-        "checkpoint_error_vs_torch": torch_error,
-        "calibration": {
-            "method": request.method,
-            "clips": len(calibration_clips),
-            "steps": ranges.steps if ranges else 0,
-            "ranges": {k: list(v) for k, v in ranges.ranges.items()} if ranges else {},
-        },
-        "parity": {},
-    }
-    temperature = Calibration(**(checkpoint.training.get("calibration") or {}))
-    missed: list[str] = []
-    for name, model in (models | _half_steps(models)).items():
-        say(f"parity of {name} on {len(parity_clips)} clips")
-        got = _logits(model, parity_mels, config.step_frames)
-        parity = compare(expected, got, truth, config.labels, temperature.temperature)
-        report["parity"][name] = parity.to_dict()
-        missed += missed_gates(name, parity, request.gates)
-    if missed and not ignore_gates:
-        raise GateMissed(
-            f"{'; '.join(missed)}; no pack was written. Try another --calibration-method or more "
-            "calibration clips, or write it all the same with --ignore-gates"
+    def run(self, out: Path, ignore_gates: bool) -> dict[str, Any]:
+        request, report, say = self._request, self._report, self._say
+        say("checking the float graph against torch")
+        report["checkpoint_error_vs_torch"] = self._check_against_torch()
+        spans = self._ranges()
+        exact = self._logits(self._reference)
+        report["parity"], missed = {}, list[str]()
+        models: dict[str, StepModel] = {}
+        precision = "int8"
+        if "cpu" in request.targets:
+            keep = self._sensitivity(spans)
+            choice, models["cpu"] = self._choose(spans, keep, exact, ignore_gates)
+            precision, report["precision"] = choice.precision, choice.to_dict()
+            missed += next(
+                row["missed"] for row in choice.candidates if row["precision"] == precision
+            )
+        else:
+            report["precision"], report["sensitivity"] = None, None
+        for name in request.targets:
+            if name != "cpu":
+                models[name] = self._step(name, spans)
+        for name, model in (models | _half_steps(models)).items():
+            if name == "cpu":
+                continue
+            parity = self._float_parity if name == "float" else None
+            if parity is None:
+                parity = self._compare(name, model, exact)
+            report["parity"][name] = parity.to_dict()
+            missed += missed_gates(name, parity, request.gates)
+        if missed and not ignore_gates:
+            raise GateMissed(
+                f"{'; '.join(missed)}; no pack was written. Try another --calibration-method or "
+                "more calibration clips, or write it all the same with --ignore-gates"
+            )
+        report["gates_missed"] = missed
+        report["confidence"] = self._checkpoint.training.get("calibration")
+        report["accuracy"] = self._accuracy(models)
+        manifest = manifest_of(
+            self._checkpoint, request, models, precision, self._calibration, report
         )
-    report["gates_missed"] = missed
-    manifest = _manifest(checkpoint, request, models, temperature, report)
-    files = {f"model.{name}.onnx": model.onnx.SerializeToString() for name, model in models.items()}
-    files["golden.npz"] = _golden(models, parity_mels[0], config.step_frames)
-    files["report.json"] = (json.dumps(report, indent=1) + "\n").encode()
-    files["model-card.md"] = model_card(manifest, report).encode()
-    write_pack(manifest, files, out)
-    return report
+        say(f"writing {out}")
+        files = {f"model.{name}.onnx": m.onnx.SerializeToString() for name, m in models.items()}
+        files["golden.npz"] = golden_vectors(models, self._mels[0], self._step_frames)
+        files["report.json"] = (json.dumps(report, indent=1) + "\n").encode()
+        files["report.html"] = render_report(manifest, report).encode()
+        files["model-card.md"] = model_card(manifest, report).encode()
+        write_pack(manifest, files, out)
+        return report
 
+    def _ranges(self) -> dict[str, Range]:
+        request = self._request
+        entry: dict[str, Any] = {"method": request.method, "clips": 0, "steps": 0, "ranges": {}}
+        self._report["calibration"] = entry
+        if not {"cpu", "tensorrt"} & set(request.targets):
+            return {}
+        self._say(f"measuring activation ranges ({request.method})")
+        key = ranges_key(self._reference.onnx, self._range_mels, self._step_frames, request.method)
+        ranges, kept = cached_ranges(request.cache, key, self._measure)
+        if ranges.clips != len(self._range_mels):
+            raise InputError(f"only {ranges.clips} of {len(self._range_mels)} clips were run")
+        entry |= {
+            "clips": ranges.clips,
+            "steps": ranges.steps,
+            "from_cache": kept,
+            "ranges": {name: list(span) for name, span in ranges.ranges.items()},
+        }
+        return {name: Range(*span) for name, span in ranges.ranges.items()}
 
-def _step(target: str, weights: StepWeights, ranges: Mapping[str, Range]) -> StepModel:
-    if target == "cpu":
-        return build_cpu_step(weights, ranges)
-    if target == "tensorrt":
-        return tensorrt_step(weights, ranges)
-    if target == "tensorrt-float":
-        return tensorrt_float_step(weights)
-    return build_step(weights, FloatForm(half_weights=True))
-
-
-def state_specs(model: StepModel) -> tuple[StateSpec, ...]:
-    """The states of ``model`` as a pack describes them."""
-    return tuple(
-        StateSpec(
-            state.name,
-            state.next_name,
-            state.shape,
-            state.dtype,
-            state.before,
-            state.ahead,
-            state.time_axis,
+    def _measure(self) -> RangeReport:
+        return activation_ranges(
+            self._reference.onnx,
+            state_specs(self._reference),
+            quantizable(self._weights),
+            self._range_mels,
+            self._step_frames,
+            self._request.method,
         )
-        for state in model.states
-    )
+
+    def _sensitivity(self, spans: dict[str, Range]) -> tuple[str, ...]:
+        """The layers to keep in higher precision, worst first."""
+        mels = self._mels[: self._request.n_sensitivity]
+        layers = layer_names(self._weights)
+        self._say(f"rounding {len(layers)} layers one at a time on {len(mels)} clips")
+
+        def run(inputs: frozenset[str], weights: frozenset[str]) -> list[NDArray[np.float32]]:
+            model = build_step(self._weights, SimulatedForm(spans, inputs, weights))
+            return logits_of(model, mels, self._step_frames)
+
+        found = measure_sensitivity(layers, run, self._calibration.temperature)
+        self._report["sensitivity"] = found.to_dict()
+        return found.keep
+
+    def _choose(
+        self,
+        spans: dict[str, Range],
+        keep: tuple[str, ...],
+        exact: Sequence[NDArray[np.float32]],
+        ignore_gates: bool,
+    ) -> tuple[Choice, StepModel]:
+        wanted = self._request.precision
+        makers: dict[str, Callable[[], Candidate]] = {
+            "int8": lambda: Candidate("int8", build_cpu_step(self._weights, spans)),
+            "mixed": lambda: Candidate("mixed", build_cpu_step(self._weights, spans, keep), keep),
+            "fp32": lambda: Candidate("fp32", build_step(self._weights, FloatForm(True))),
+        }
+        candidates = [make() for name, make in makers.items() if wanted in ("auto", name)]
+        parities = {c.precision: self._compare(c.precision, c.model, exact) for c in candidates}
+        self._say("timing " + ", ".join(c.precision for c in candidates))
+        step_us = time_steps(candidates, self._checkpoint.frontend, self._labels, self._mels[0])
+        if ignore_gates and all(
+            missed_gates("", parities[c.precision], self._request.gates)
+            for c in candidates
+            if c.precision != "fp32"
+        ):
+            candidates = candidates[:1]
+        choice = choose_precision(candidates, parities, step_us, self._request.gates)
+        self._say(choice.reason)
+        model = next(c.model for c in candidates if c.precision == choice.precision)
+        found = {c.precision: self._report["parity"].pop(c.precision) for c in candidates}
+        self._report["parity"]["cpu"] = found[choice.precision]
+        self._float_parity = parities.get("fp32")  # of the same graph as the target "float"
+        return choice, model
+
+    def _step(self, target: str, spans: dict[str, Range]) -> StepModel:
+        if target == "float":
+            return build_step(self._weights, FloatForm(half_weights=True))
+        if target == "tensorrt":
+            model = tensorrt_step(self._weights, spans)
+        else:
+            model = tensorrt_float_step(self._weights)
+        for finding in lint(model.onnx, "tensorrt", _OLDEST_TENSORRT):
+            if finding.severity == "error":
+                raise InputError(
+                    f"TensorRT does not take node {finding.node} ({finding.operator}): "
+                    f"{finding.message}"
+                )
+        return model
+
+    def _logits(self, model: StepModel) -> list[NDArray[np.float32]]:
+        return logits_of(model, self._mels, self._step_frames)
+
+    def _compare(self, name: str, model: StepModel, exact: Sequence[NDArray[np.float32]]) -> Parity:
+        self._say(f"parity of {name} on {len(self._mels)} clips")
+        parity = compare(
+            exact, self._logits(model), self._truth, self._labels, self._calibration.temperature
+        )
+        self._report["parity"][name] = parity.to_dict()
+        return parity
+
+    def _accuracy(self, models: dict[str, StepModel]) -> dict[str, Any] | None:
+        """Figures of each form on speakers that were neither trained nor calibrated on."""
+        clips = self._request.judge
+        if not clips:
+            return None
+        self._say(f"accuracy on {len(clips)} clips of test speakers")
+        mels = [_mel(self._front_end, clip) for clip in clips]
+        truth = [self._labels.index(clip.label) for clip in clips]
+        forms = {"float": self._reference, **{k: m for k, m in models.items() if k == "cpu"}}
+        found = {}
+        for name, model in forms.items():
+            final = np.stack([rows[-1] for rows in logits_of(model, mels, self._step_frames)])
+            chances = np.exp(final - final.max(axis=1, keepdims=True))
+            chances /= chances.sum(axis=1, keepdims=True)
+            found[name] = score(truth, chances, self._labels).to_dict()
+        return found
+
+    def _check_against_torch(self) -> float:
+        """Largest difference between the graph, step by step, and torch over the whole clip."""
+        worst = 0.0
+        for mel in self._mels[:8]:
+            with torch.no_grad():
+                whole = self._checkpoint.student(torch.from_numpy(mel[None])).logits[0].numpy()
+            stepped = logits_of(self._reference, [mel], self._step_frames)[0]
+            worst = max(worst, float(np.abs(whole - stepped).max()))
+        if not worst <= _TORCH_TOLERANCE:
+            raise GateMissed(
+                f"the exported graph differs from torch by {worst:.2g} in a logit "
+                f"(at most {_TORCH_TOLERANCE:g}); this is a fault of the exporter, please report it"
+            )
+        return worst
+
+
+def _calibration_of(checkpoint: Checkpoint) -> Calibration:
+    try:
+        return read_calibration(checkpoint.training.get("calibration") or {})
+    except (ValueError, TypeError) as error:
+        raise InputError(f"the checkpoint's calibration makes no sense ({error})") from error
 
 
 def _half_steps(models: dict[str, StepModel]) -> dict[str, StepModel]:
@@ -193,99 +308,3 @@ def _refuse_test_speakers(checkpoint: Checkpoint, clips: Sequence[Clip]) -> None
 
 def _mel(front_end: LogMel, clip: Clip) -> NDArray[np.float32]:
     return front_end.clip(load_mono(clip.path, front_end.spec.rate_hz))
-
-
-def _check_against_torch(
-    checkpoint: Checkpoint, model: StepModel, mels: Sequence[NDArray[np.float32]]
-) -> float:
-    """Largest difference between the graph, step by step, and torch over the whole clip."""
-    step_frames = checkpoint.student.config.step_frames
-    worst = 0.0
-    for mel in mels:
-        with torch.no_grad():
-            whole = checkpoint.student(torch.from_numpy(mel[None])).logits[0].numpy()
-        stepped = _logits(model, [mel], step_frames)[0]
-        worst = max(worst, float(np.abs(whole - stepped).max()))
-    if not worst <= _TORCH_TOLERANCE:
-        raise GateMissed(
-            f"the exported graph differs from torch by {worst:.2g} in a logit "
-            f"(at most {_TORCH_TOLERANCE:g}); this is a fault of the exporter, please report it"
-        )
-    return worst
-
-
-def _logits(
-    model: StepModel, mels: Sequence[NDArray[np.float32]], step_frames: int
-) -> list[NDArray[np.float32]]:
-    stepper = FloatStepper(model.onnx, state_specs(model))
-    return [stepper.logits(mel, step_frames) for mel in mels]
-
-
-def _golden(models: dict[str, StepModel], mel: NDArray[np.float32], step_frames: int) -> bytes:
-    """Input frames and the logits each model gives, so that a device can prove parity."""
-    steps = min(_GOLDEN_STEPS, mel.shape[1] // step_frames)
-    # Golden vectors travel with the pack; noise of the same statistics stands in for speech,
-    # so that no recording of a corpus does.
-    rng = np.random.default_rng(0)
-    noise = rng.standard_normal((mel.shape[0], steps * step_frames))
-    frames = (noise * mel.std(axis=1, keepdims=True) + mel.mean(axis=1, keepdims=True)).astype(
-        np.float32
-    )
-    arrays = {"mel": frames.astype(np.float16)}
-    for name, model in models.items():
-        arrays[f"logits.{name}"] = _logits(model, [arrays["mel"].astype(np.float32)], step_frames)[
-            0
-        ]
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def _manifest(
-    checkpoint: Checkpoint,
-    request: Request,
-    models: dict[str, StepModel],
-    calibration: Calibration,
-    report: dict[str, Any],
-) -> Manifest:
-    training = checkpoint.training
-    corpora = training.get("corpora", {})
-    kinds = {
-        "cpu": (("onnxruntime",), "int8"),
-        "tensorrt": (("tensorrt", "tensorrt-rtx"), "int8"),
-        # TensorRT's float form runs on CPUs as well; a pack holds float weights once.
-        "tensorrt-float": (
-            ("tensorrt", "tensorrt-rtx") + (() if "float" in models else ("onnxruntime",)),
-            "fp32",
-        ),
-        "float": (("onnxruntime", "tensorrt", "tensorrt-rtx"), "fp32"),
-    }
-    labels = checkpoint.student.config.labels
-    return Manifest(
-        id=request.pack_id,
-        version=request.version,
-        description=f"Streaming student, {len(labels)} emotions, "
-        f"{checkpoint.frontend.step_ms:g} ms steps",
-        labels=labels,
-        frontend=checkpoint.frontend,
-        targets={
-            name: Target(f"model.{name}.onnx", *kinds[name], states=state_specs(model))
-            for name, model in models.items()
-        },
-        calibration=calibration,
-        metrics={"parity": report["parity"], **request.metrics},
-        licences={name: facts["licence"] for name, facts in corpora.items()},
-        commercial_use=bool(corpora) and all(facts["commercial"] for facts in corpora.values()),
-        training={
-            "protocol": training.get("protocol"),
-            "train_speakers": training.get("train_speakers", []),
-            "test_speakers": training.get("test_speakers", []),
-            "corpora": corpora,
-            "parameters": sum(p.numel() for p in checkpoint.student.parameters()),
-            "depth_weights": [
-                round(float(weight), 4) for weight in checkpoint.student.depth_weights().detach()
-            ],
-            "edge_ser": __version__,
-            "onnx": onnx.__version__,
-        },
-    )

@@ -12,7 +12,7 @@ nodes, not for likeness to the model:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,11 +23,12 @@ from edge_ser.converters.forms import (
     Range,
     conv_attributes,
     conv_length,
+    float_conv,
     grid_constants,
     quantize_weight,
     unsigned_grid,
 )
-from edge_ser.converters.onnx_writer import GraphWriter, Value
+from edge_ser.converters.onnx_writer import GraphWriter, Grid, Value
 from edge_ser.converters.step_graph import StepModel
 from edge_ser.converters.weights import AttentionWeights, ConvWeights, StepWeights
 
@@ -39,28 +40,41 @@ _BITS = 7
 bits, which 8-bit weights can overflow."""
 
 
-def build_cpu_step(weights: StepWeights, ranges: Mapping[str, Range]) -> StepModel:
+def build_cpu_step(
+    weights: StepWeights, ranges: Mapping[str, Range], keep: Collection[str] = ()
+) -> StepModel:
     """Write the step of ``weights``.
 
     Its first axis is the number of streams, left open; sessions for one stream fix it.
 
     Args:
         ranges: of the activations that ``forms.quantizable`` names.
+        keep: layers that multiply in float, with weights that are not rounded. What goes in and
+            out of them stays on its 8-bit grid, but for the features of the first layer.
     """
-    return _CpuStep(weights, ranges).model()
+    return _CpuStep(weights, ranges, frozenset(keep)).model()
 
 
 class _CpuStep:
-    def __init__(self, weights: StepWeights, ranges: Mapping[str, Range]) -> None:
+    def __init__(
+        self, weights: StepWeights, ranges: Mapping[str, Range], keep: frozenset[str]
+    ) -> None:
         self._weights = weights
         self._ranges = ranges
-        self._grids = {name: unsigned_grid(span) for name, span in ranges.items()}
+        self._keep = keep
+        self._grids: dict[str, Grid | None] = {
+            name: unsigned_grid(span) for name, span in ranges.items()
+        }
+        if weights.shallow[0].name in keep:
+            self._grids["mel"] = None
         self._g = GraphWriter(batched=True)
 
     def model(self) -> StepModel:
         g, w = self._g, self._weights
         c = w.config
-        mel = self._quantize(g.input("mel", (1, c.n_mels, c.step_frames)), self._ranges["mel"])
+        mel = g.input("mel", (1, c.n_mels, c.step_frames))
+        if self._grids["mel"] is not None:
+            mel = self._quantize(mel, self._ranges["mel"])
         x = g.node(
             "Transpose", [mel], (1, c.step_frames, c.n_mels), "mel.turned", perm=[0, 2, 1],
             grid=mel.grid,
@@ -90,8 +104,11 @@ class _CpuStep:
 
     def _conv(self, x: Value, conv: ConvWeights) -> Value:
         """QLinearConv; the ReLU is the lower end of the output's grid."""
+        if conv.name in self._keep:
+            return self._float_conv(x, conv)
         g, out = self._g, self._grids[conv.name]
         assert x.grid is not None
+        assert out is not None
         stored, scales = quantize_weight(conv.weight, _BITS)
         bias = np.clip(np.round(conv.bias / (x.grid.scale * scales)), -(2**31), 2**31 - 1)
         inputs: list[Value | str] = [
@@ -115,6 +132,29 @@ class _CpuStep:
             **conv_attributes(conv),
         )
 
+    def _float_conv(self, x: Value, conv: ConvWeights) -> Value:
+        """The same in float, which ONNX Runtime has for channels first only."""
+        g = self._g
+        _, time, channels = x.shape
+        turned = g.node(
+            "Transpose",
+            [self._real(x, conv.name)],
+            (1, channels, time),
+            f"{conv.name}.turned",
+            perm=[0, 2, 1],
+        )
+        y = float_conv(g, turned, conv, g.constant(f"{conv.name}.weight", conv.weight), relu=True)
+        back = (1, y.shape[2], y.shape[1])
+        y = g.node("Transpose", [y], back, f"{conv.name}.back", perm=[0, 2, 1])
+        return self._quantize(y, self._ranges[conv.name])
+
+    def _real(self, x: Value, reader: str) -> Value:
+        """``x`` in float, for the layer ``reader``."""
+        if x.grid is None:
+            return x
+        inputs: list[Value | str] = [x, *grid_constants(self._g, x.grid)]
+        return self._g.node("DequantizeLinear", inputs, x.shape, f"{reader}.{x.name}")
+
     def _product(self, parts: list[Value], layer: ConvWeights) -> Value:
         """Floating-point outputs of a pointwise ``layer`` over ``parts`` side by side.
 
@@ -122,6 +162,8 @@ class _CpuStep:
         values with ``w * scale``, and a bias that holds the zero points.
         """
         g = self._g
+        if layer.name in self._keep:
+            return self._float_product(parts, layer)
         channels = [part.shape[2] for part in parts]
         grids = [part.grid for part in parts]
         assert all(grid is not None for grid in grids)
@@ -147,6 +189,16 @@ class _CpuStep:
         ]
         shape = (1, x.shape[1], len(layer.weight))
         return g.node("MatMulIntegerToFloat", inputs, shape, layer.name, domain=_MICROSOFT)
+
+    def _float_product(self, parts: list[Value], layer: ConvWeights) -> Value:
+        """The same with the values of ``parts``."""
+        g = self._g
+        real = [self._real(part, layer.name) for part in parts]
+        x = real[0] if len(real) == 1 else g.concat(real, 2, f"{layer.name}.parts")
+        shape = (1, x.shape[1], len(layer.weight))
+        matrix = g.constant(f"{layer.name}.weight", np.ascontiguousarray(layer.weight[:, :, 0].T))
+        y = g.node("MatMul", [x, matrix], shape, f"{layer.name}.sum")
+        return g.node("Add", [y, g.constant(f"{layer.name}.bias", layer.bias)], shape, layer.name)
 
     def _attentions(self, layers: list[tuple[Value, AttentionWeights]]) -> Value:
         """All cross-attentions of the step at once, their results side by side.

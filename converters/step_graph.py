@@ -10,8 +10,9 @@ import onnx
 
 from edge_ser.converters.onnx_writer import GraphWriter, Grid, StateTensor, Value
 from edge_ser.converters.weights import AttentionWeights, ConvWeights, StepWeights
+from edge_ser.pack import StateSpec
 
-__all__ = ["NumericForm", "StepModel", "build_step"]
+__all__ = ["NumericForm", "StepModel", "build_step", "state_specs"]
 
 
 class NumericForm(Protocol):
@@ -170,3 +171,19 @@ def _dense(g: GraphWriter, x: Value, layer: tuple[np.ndarray, np.ndarray], name:
         g.constant(f"{name}.bias", bias),
     ]
     return g.node("Gemm", inputs, (1, len(bias)), name, transB=1)
+
+
+def state_specs(model: StepModel) -> tuple[StateSpec, ...]:
+    """The states of ``model`` as a pack describes them."""
+    return tuple(
+        StateSpec(
+            state.name,
+            state.next_name,
+            state.shape,
+            state.dtype,
+            state.before,
+            state.ahead,
+            state.time_axis,
+        )
+        for state in model.states
+    )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Scores", "expected_calibration_error", "score"]
+__all__ = ["Scores", "expected_calibration_error", "reliability", "score"]
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,24 @@ def expected_calibration_error(
     true: NDArray[np.int64], probabilities: NDArray[np.floating[Any]], bins: int = 15
 ) -> float:
     """Mean gap between confidence and accuracy (Guo et al., ICML 2017, section 2)."""
+    parts = reliability(true, probabilities, bins)
+    return sum(n * abs(confidence - accuracy) for confidence, accuracy, n in parts) / len(true)
+
+
+def reliability(
+    true: NDArray[np.int64], probabilities: NDArray[np.floating[Any]], bins: int = 15
+) -> list[tuple[float, float, int]]:
+    """Mean confidence, accuracy and number of clips of each bin that is not empty.
+
+    Bins are equally wide, in the order of rising confidence.
+    """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == true
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gap = 0.0
-    for index in np.unique(bin_of):
-        member = bin_of == index
-        gap += member.mean() * abs(float(confidence[member].mean()) - float(right[member].mean()))
-    return float(gap)
+    return [
+        (float(confidence[member].mean()), float(right[member].mean()), int(member.sum()))
+        for member in (bin_of == index for index in np.unique(bin_of))
+    ]
 
 
 def _recall_precision_f1(

@@ -20,7 +20,8 @@ from edge_ser.runtime.timing import Hook, Hooks, clock
 
 __all__ = ["Stream"]
 
-_INT16_SCALE = np.float32(1.0 / 32768.0)
+# An array without axes: numpy would make one of a number in every call.
+_INT16_SCALE = np.array(1.0 / 32768.0, np.float32)
 _LARGEST_SAMPLE = 1e6  # far beyond -1..1 and even int16 units, far from overflow in a square
 
 
@@ -66,7 +67,11 @@ class Stream:
         spec = manifest.frontend
         self.stream_id = stream_id
         self._labels = manifest.labels
-        self._sharpness = 1.0 / manifest.calibration.temperature
+        self._sharpness = [
+            1.0 / temperature
+            for temperature in manifest.calibration.step_temperatures(spec.step_ms / 1000.0)
+        ]
+        self._latest = len(self._sharpness) - 1
         self._abstain_below = manifest.calibration.abstain_below
         self._pack, self._backend, self._precision = manifest.name, engine.backend, engine.precision
         self._size = spec.step_samples
@@ -78,6 +83,7 @@ class Stream:
         self._samples = np.zeros(self._size, np.float32)
         self._filled = 0
         self._steps = 0
+        self._taken = 0  # steps of this utterance
         self._heard = 0  # samples, the zeros that fill up the last step not counted
         self._seq = 0
         self._every = every
@@ -101,7 +107,7 @@ class Stream:
         """
         self._mel.reset()
         self._engine.reset()
-        self._filled = self._heard = 0
+        self._filled = self._heard = self._taken = 0
         self._probabilities = []
         self._utterance_id, self._begin = utterance_id, begin
         self._closed = self._ended = False
@@ -125,6 +131,7 @@ class Stream:
         """
         self._closed = self._ended = True
         self._probabilities, self._heard = probabilities, heard
+        self._judge_whole(-(-heard // self._size))
         return self._event("speech_ended")
 
     @property
@@ -135,8 +142,7 @@ class Stream:
     def step_features(self, mel: NDArray[np.float32]) -> list[float]:
         """Probabilities after a step on features ``(n_mels, step_frames) float32``."""
         self._mel_out[...] = mel
-        self._probabilities = _softmax(self._engine.step()[0].tolist(), self._sharpness)
-        return self._probabilities
+        return self._conclude(self._engine.step()[0].tolist())
 
     def push(self, pcm: NDArray[Any]) -> list[Event]:
         """Take samples, run every step that they complete.
@@ -180,7 +186,7 @@ class Stream:
         part = pcm[start : start + self._size - begin]
         self._filled = end = begin + len(part)
         if part.dtype == np.int16:
-            np.multiply(part, _INT16_SCALE, out=self._samples[begin:end])
+            np.multiply(part, _INT16_SCALE, self._samples[begin:end])
         else:
             self._samples[begin:end] = part
         return len(part)
@@ -213,6 +219,7 @@ class Stream:
         if self._ended or not self._probabilities:
             return None
         self._ended = True
+        self._judge_whole(self._taken)
         return self._event("speech_ended")
 
     def settle(self) -> None:
@@ -295,12 +302,13 @@ class Stream:
         """
         self._heard += self._filled
         self._filled = 0
-        self._probabilities = _softmax(logits, self._sharpness)
+        self._conclude(logits)
         step = self._steps
         self._steps = step + 1
         event = None
         if trigger is not None:
             self._ended = True
+            self._judge_whole(self._taken)
             event = self._event(trigger)
         elif self._steps % self._every == 0:
             event = self._event("interval")
@@ -317,6 +325,21 @@ class Stream:
         if self._hooks:
             self._hooks.record(step, (begin, featured, inferred, end))
         return event
+
+    def _conclude(self, logits: list[float]) -> list[float]:
+        """Probabilities of this step, under the temperature of what was heard so far."""
+        sharpness = self._sharpness[min(self._taken, self._latest)]
+        self._taken += 1
+        self._probabilities = _softmax(logits, sharpness)
+        return self._probabilities
+
+    def _judge_whole(self, taken: int) -> None:
+        """Put the probabilities after ``taken`` steps under the temperature of whole utterances."""
+        ratio = self._sharpness[-1] / self._sharpness[min(max(taken - 1, 0), self._latest)]
+        if ratio != 1.0:
+            powers = [probability**ratio for probability in self._probabilities]
+            total = sum(powers)
+            self._probabilities = [power / total for power in powers]
 
     def _event(self, trigger: str) -> Event:
         probabilities = self._probabilities

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from edge_ser.calibration import FloatStepper
 from edge_ser.converters.engine.variants import Network
 from edge_ser.converters.unquantize import unquantized
-from edge_ser.errors import BackendError, GateMissed
-from edge_ser.pack import Pack
+from edge_ser.errors import GateMissed
+from edge_ser.pack import Manifest, Pack, Target
 from edge_ser.parity import Gates, Parity, compare, missed_gates
 from edge_ser.runtime.parity import ClipFrames, truth_of
 
-__all__ = ["check_parity", "network_parity"]
+__all__ = ["against_float", "check_parity", "float_logits", "network_parity"]
 
 
 def network_parity(pack: Pack, network: Network, clips: Sequence[ClipFrames]) -> Parity:
@@ -24,32 +25,44 @@ def network_parity(pack: Pack, network: Network, clips: Sequence[ClipFrames]) ->
     The processor rounds where a GPU rounds (after every FP16 node, at every Q/DQ pair), but
     sums in another order: a fault of the model shows here, one of a kernel on the device only.
 
-    A pack without a float model is compared with its quantized one without Q/DQ pairs; what
-    rounding the weights cost was gated when it was converted.
-
     Raises:
-        BackendError: ONNX Runtime refuses ``network``.
+        InputError: ONNX Runtime refuses ``network``.
     """
-    manifest = pack.manifest
-    own = manifest.targets[network.target]
-    floats = [t for t in manifest.targets.values() if t.precision == "fp32"] or [own]
-    reference = onnx.load_model_from_string(pack.read(floats[0].file))
-    if floats[0].precision != "fp32":
-        reference = unquantized(reference)
-    size = manifest.frontend.step_frames
-    found = []
-    for model, target in (
-        (reference, floats[0]),
-        (network.model, own),
-    ):
-        try:
-            stepper = FloatStepper(model, target.states)
-        except Exception as error:  # ONNX Runtime's errors share no base class
-            raise BackendError(f"onnxruntime cannot run the network: {error}") from error
-        found.append([stepper.logits(_whole_steps(clip, size), size) for clip in clips])
-    expected, got = found
+    target = pack.manifest.targets[network.target]
+    got = _logits(network.model, target, pack.manifest, clips)
+    return against_float(pack.manifest, float_logits(pack, network.target, clips), got, clips)
+
+
+def against_float(
+    manifest: Manifest,
+    expected: Sequence[NDArray[np.float32]],
+    got: Sequence[NDArray[np.float32]],
+    clips: Sequence[ClipFrames],
+) -> Parity:
+    """How far ``got`` is from the ``expected`` logits of :func:`float_logits`."""
     truth = truth_of(manifest, clips)
     return compare(expected, got, truth, manifest.labels, manifest.calibration.temperature)
+
+
+def float_logits(pack: Pack, target: str, clips: Sequence[ClipFrames]) -> list[NDArray[np.float32]]:
+    """``(steps, labels)`` logits that the float model of ``pack`` gives for each clip.
+
+    For a pack without one, those of its quantized ``target`` without Q/DQ pairs; what rounding
+    the weights cost was gated when the pack was converted.
+    """
+    manifest = pack.manifest
+    floats = [item for item in manifest.targets.values() if item.precision == "fp32"]
+    stored = floats[0] if floats else manifest.targets[target]
+    model = onnx.load_model_from_string(pack.read(stored.file))
+    return _logits(model if floats else unquantized(model), stored, manifest, clips)
+
+
+def _logits(
+    model: onnx.ModelProto, target: Target, manifest: Manifest, clips: Sequence[ClipFrames]
+) -> list[NDArray[np.float32]]:
+    stepper = FloatStepper(model, target.states, as_written=True)
+    size = manifest.frontend.step_frames
+    return [stepper.logits(clip.mel[:, : clip.mel.shape[1] // size * size], size) for clip in clips]
 
 
 def check_parity(name: str, parity: Parity) -> None:
@@ -65,7 +78,3 @@ def check_parity(name: str, parity: Parity) -> None:
             "steps); no engine was kept. "
             "Convert the pack with more calibration clips, or take another --precision"
         )
-
-
-def _whole_steps(clip: ClipFrames, size: int) -> Any:
-    return clip.mel[:, : clip.mel.shape[1] // size * size]

@@ -77,7 +77,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
             choices=["auto", "onnxruntime", "tensorrt", "tensorrt-rtx"],
         )
         group.add_argument(
-            f"--{side}-precision", default="auto", choices=["auto", "int8", "fp16", "fp32"]
+            f"--{side}-precision", default="auto", choices=["auto", "int8", "mixed", "fp16", "fp32"]
         )
         group.add_argument(f"--{side}-threads", type=int, default=1, metavar="N")
         group.add_argument(

@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from edge_ser.cli.options import add_json, add_seed, corpus_folders, print_json
 from edge_ser.errors import InputError, MissingExtra, UsageError
+from edge_ser.parity import Gates
 
 if TYPE_CHECKING:
-    from edge_ser.corpora import Corpus
+    from edge_ser.corpora import Clip, Corpus
 
 __all__ = ["add_arguments", "execute"]
 
+_GATES = Gates()
+_GATE_OF = {
+    "min-agreement": "agreement",
+    "max-uar-change": "uar_change",
+    "max-mean-error": "mean_score_error",
+    "max-score-error": "worst_score_error",
+}
 TARGETS = ("cpu", "tensorrt", "tensorrt-float", "float")
 
 
@@ -40,8 +48,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--without-test-speakers",
         action="store_true",
-        help="leave out the speakers that the checkpoint is tested on",
+        help="calibrate without the speakers that the checkpoint is tested on; the report tells "
+        "the accuracy on them",
     )
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=["auto", "int8", "mixed", "fp32"],
+        help="of the model for CPUs: auto builds all, gates them, times them and takes the "
+        "fastest; mixed keeps the most sensitive layers in float (default: auto)",
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="keep measured ranges here, by the hashes of model and clips (default: none)",
+    )
+    for flag, what in (
+        ("min-agreement", "least share of clips with the same label as float"),
+        ("max-uar-change", "largest change of UAR"),
+        ("max-mean-error", "largest mean error of a final probability"),
+        ("max-score-error", "largest error of any probability in any step"),
+    ):
+        default = vars(_GATES)[_GATE_OF[flag]]
+        parser.add_argument(
+            f"--{flag}", type=float, default=default, metavar="X", help=f"{what} ({default:g})"
+        )
     parser.add_argument(
         "--targets",
         default="cpu,tensorrt,float",
@@ -85,8 +117,10 @@ def execute(options: argparse.Namespace) -> int:
         for corpus in _corpora(value)
         for clip in corpus.with_labels(labels).clips
     ]
+    judge: list[Clip] = []
     if options.without_test_speakers:
         tested = set(checkpoint.training.get("test_speakers", ()))
+        judge = [clip for clip in clips if clip.speaker in tested]
         clips = [clip for clip in clips if clip.speaker not in tested]
     request = Request(
         pack_id=options.id,
@@ -97,6 +131,10 @@ def execute(options: argparse.Namespace) -> int:
         n_calibration=options.calibration_clips,
         seed=options.seed,
         metrics=_metrics(options.metrics),
+        precision=options.precision,
+        cache=options.cache,
+        judge=judge,
+        gates=_gates(options),
     )
     report = convert(checkpoint, request, options.out, ignore_gates=options.ignore_gates, say=say)
     if options.json:
@@ -110,6 +148,14 @@ def execute(options: argparse.Namespace) -> int:
             f"mean score error {parity['mean_score_error']:.4f}"
         )
     return 0
+
+
+def _gates(options: argparse.Namespace) -> Gates:
+    values = {name: getattr(options, flag.replace("-", "_")) for flag, name in _GATE_OF.items()}
+    for flag, name in _GATE_OF.items():
+        if not 0 <= values[name] <= 1:
+            raise UsageError(f"--{flag} must lie between 0 and 1, got {values[name]:g}")
+    return Gates(**values)
 
 
 def _corpora(value: str) -> list[Corpus]:

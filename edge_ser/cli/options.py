@@ -27,7 +27,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         default="auto",
-        choices=["auto", "int8", "fp16", "fp32"],
+        choices=["auto", "int8", "mixed", "fp16", "fp32"],
         help="model of the pack to take (default: auto, its first)",
     )
     parser.add_argument(

@@ -106,10 +106,21 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from edge_ser.store.store import PackStore
+
     pack = open_pack(options.pack)
     pack.verify()
+    bundled = pack.path in bundled_packs()
+    signature = "came with edge-ser" if bundled else PackStore().signature_of(pack)
     if options.json:
-        print_json({"pack": pack.manifest.name, "whole": True, "files": len(pack.manifest.files)})
+        print_json(
+            {
+                "pack": pack.manifest.name,
+                "whole": True,
+                "files": len(pack.manifest.files),
+                "signature": signature,
+            }
+        )
     else:
-        print(f"{pack.manifest.name}: whole, {len(pack.manifest.files)} files")
+        print(f"{pack.manifest.name}: whole, {len(pack.manifest.files)} files, {signature}")
     return 0

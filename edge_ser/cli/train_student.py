@@ -66,7 +66,8 @@ def run(
     """
     from edge_ser.files import write_text
     from edge_ser.training.bank import FeatureBank
-    from edge_ser.training.run_student import summarise, train_everything, train_fold
+    from edge_ser.training.results import summarise
+    from edge_ser.training.run_student import train_everything, train_fold
 
     recipe = recipe_of(options, labels, teacher_of is not None)
     clips = [*tested, *extra]

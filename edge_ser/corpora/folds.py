@@ -14,6 +14,7 @@ __all__ = [
     "PROTOCOLS",
     "Fold",
     "check_classes",
+    "held_out_corpora",
     "leave_one_out",
     "make_folds",
     "random_folds",
@@ -24,7 +25,13 @@ __all__ = [
 
 MANY_SPEAKERS = 10
 
-PROTOCOLS = ("speaker-independent", "leave-one-speaker-out", "leave-one-session-out", "random")
+PROTOCOLS = (
+    "speaker-independent",
+    "leave-one-speaker-out",
+    "leave-one-session-out",
+    "held-out-corpus",
+    "random",
+)
 """Ways to split; all but the last keep the speakers of the test part out of training."""
 
 
@@ -117,6 +124,31 @@ def leave_one_out(clips: Sequence[Clip], by: str) -> list[Fold]:
     ]
 
 
+def held_out_corpora(clips: Sequence[Clip]) -> list[Fold]:
+    """One fold per corpus, in alphabetical order: tested on it, trained on all others.
+
+    Speakers, rooms, microphones and mostly languages of the test part are new.
+
+    Raises:
+        UsageError: there is only one corpus.
+    """
+    corpora = sorted({clip.corpus for clip in clips})
+    if len(corpora) < 2:
+        raise UsageError(
+            f"held-out-corpus needs at least two corpora, got {', '.join(corpora)}; "
+            "add another with --data"
+        )
+    return [
+        Fold(
+            "held-out-corpus",
+            index,
+            tuple(clip for clip in clips if clip.corpus != corpus),
+            tuple(clip for clip in clips if clip.corpus == corpus),
+        )
+        for index, corpus in enumerate(corpora)
+    ]
+
+
 def make_folds(
     protocol: str, clips: Sequence[Clip], n_folds: int, seed: int, labels: Sequence[str]
 ) -> list[Fold]:
@@ -130,6 +162,8 @@ def make_folds(
         folds = speaker_folds(clips, n_folds, seed)
     elif protocol == "random":
         folds = random_folds(clips, n_folds, seed)
+    elif protocol == "held-out-corpus":
+        folds = held_out_corpora(clips)
     elif protocol in PROTOCOLS:
         folds = leave_one_out(clips, protocol.split("-")[2])
     else:
@@ -155,7 +189,7 @@ def check_classes(folds: Sequence[Fold], labels: Sequence[str]) -> None:
                     f"fold {fold.index} ({fold.protocol}) has no {label} to train on; "
                     "leave it out of --labels or add a corpus that has it"
                 )
-        if fold.protocol.startswith("leave-one-"):
+        if fold.protocol.startswith(("leave-one-", "held-out-")):
             continue
         here = {(clip.corpus, clip.label) for clip in fold.test}
         wanted = {(clip.corpus, clip.label) for clip in (*fold.train, *fold.test)}

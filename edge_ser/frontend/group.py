@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from edge_ser.frontend.logmel import FloatArray, LogMel, transform
+from edge_ser.frontend.logmel import FloatArray, LogMel
 
 __all__ = ["GroupLogMel"]
 
@@ -15,13 +15,13 @@ __all__ = ["GroupLogMel"]
 class GroupLogMel:
     """The frames that so many single streams would give, from one call of each operation.
 
-    Sums are made in another order than in a single stream, so the last bits may differ.
+    Operations and the order of sums are those of a single stream, so all bits are equal.
     """
 
     def __init__(self, front_end: LogMel, n_streams: int) -> None:
         spec = self._spec = front_end.spec
         frames = spec.step_frames
-        self._filters, self._window = front_end.paired_filters, front_end.window
+        self._window, self._transform = front_end.window, front_end.transform
         self._buffer = np.zeros((n_streams, spec.history + spec.step_samples), np.float32)
         row, stride = self._buffer.strides
         self._windows = as_strided(
@@ -34,14 +34,13 @@ class GroupLogMel:
         self._tapered = padded[..., : spec.window]
         self._padded = padded.reshape(n_streams * frames, spec.n_fft)
         self._spectrum = np.zeros((n_streams * frames, spec.n_fft // 2 + 1), np.complex64)
-        self._parts = self._spectrum.view(np.float32)[:, front_end.bins]
-        self._by_stream = (
-            self._spectrum.view(np.float32)
-            .reshape(n_streams, frames, -1)[..., front_end.bins]
-            .transpose(0, 2, 1)
-        )
-        self._sums = np.zeros((n_streams, spec.n_mels + 1, frames), np.float32)
-        self._power, self._loudness = self._sums[:, :-1], self._sums[:, -1]
+        self._parts = self._spectrum.view(np.float32)
+        self._real, self._imaginary = self._parts[:, ::2], self._parts[:, 1::2]
+        spectral = np.zeros((n_streams, frames, self._spectrum.shape[1]), np.float32)
+        self._spectral = spectral.reshape(self._spectrum.shape)
+        self._power = np.zeros((n_streams, spec.n_mels, frames), np.float32)
+        self._every_power = self._power.reshape(n_streams, -1)
+        self._products = front_end.bands.products(spectral, self._power)
         self._levels = np.full(n_streams, spec.level_floor)
 
     def step(self, samples: FloatArray, out: FloatArray, resting: Sequence[int] = ()) -> None:
@@ -57,12 +56,13 @@ class GroupLogMel:
         buffer[:, : spec.history] = buffer[:, spec.step_samples :]
         buffer[:, spec.history :] = samples
         np.multiply(self._windows, self._window, out=self._tapered)
-        transform(self._padded, self._spectrum)
-        parts = self._parts
-        np.multiply(parts, parts, out=parts)
+        self._transform(self._padded, self._spectrum)
+        np.multiply(self._parts, self._parts, out=self._parts)
+        np.add(self._real, self._imaginary, out=self._spectral)
         # A product for each stream: one for all is so large that BLAS would start threads.
-        np.matmul(self._filters, self._by_stream, out=self._sums)
-        loudness = self._loudness.sum(axis=1, dtype=np.float64) / (spec.n_mels * spec.step_frames)
+        for product in self._products:
+            np.matmul(*product)
+        loudness = np.add.reduce(self._every_power, axis=1) / np.float64(self._every_power.shape[1])
         levels = np.maximum(self._levels * spec.level_keep, loudness)
         self._levels = np.maximum(levels, spec.level_floor)
         gains = (1.0 / self._levels).astype(np.float32)

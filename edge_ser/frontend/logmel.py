@@ -6,12 +6,13 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from edge_ser.frontend.spec import LogMelSpec, mel_filterbank
+from edge_ser.frontend.bands import Bands
+from edge_ser.frontend.fourier import real_transform
+from edge_ser.frontend.spec import LogMelSpec
 
 __all__ = ["LogMel", "StreamingLogMel"]
 
 FloatArray = NDArray[np.float32]
-_IN_PLACE = np.lib.NumpyVersion(np.__version__) >= "2.0.0"  # numpy 1 transforms in double
 
 
 class LogMel:
@@ -20,15 +21,8 @@ class LogMel:
     def __init__(self, spec: LogMelSpec | None = None) -> None:
         self.spec = spec or LogMelSpec()
         self.window: FloatArray = np.hanning(self.spec.window).astype(np.float32)
-        # Real and imaginary parts lie side by side in memory; a filter bank with every bin
-        # written twice adds their squares inside the one matrix product. The last row is the
-        # sum of all filters, so that the loudness of a frame comes with its bands.
-        filters = mel_filterbank(self.spec)
-        filters = np.concatenate([filters, filters.sum(axis=0, keepdims=True)])
-        heard = np.flatnonzero(filters.any(axis=0)).tolist() or [0]
-        self.bins = slice(2 * heard[0], 2 * heard[-1] + 2)
-        """Real and imaginary parts that any band listens to."""
-        self.paired_filters: FloatArray = np.repeat(filters, 2, axis=1)[:, self.bins].copy()
+        self.bands = Bands(self.spec)
+        self.transform = real_transform(self.spec.n_fft)
 
     def mel_power(self, windows: FloatArray) -> FloatArray:
         """Mel power of ready-cut windows.
@@ -42,9 +36,11 @@ class LogMel:
         padded = np.zeros((len(windows), self.spec.n_fft), np.float32)
         np.multiply(windows, self.window, out=padded[:, : self.spec.window])
         spectrum = np.empty((len(windows), self.spec.n_fft // 2 + 1), np.complex64)
-        transform(padded, spectrum)
-        parts = np.square(spectrum.view(np.float32)[:, self.bins])
-        power: FloatArray = (self.paired_filters @ parts.T)[:-1]
+        self.transform(padded, spectrum)
+        power = np.empty((self.spec.n_mels, len(windows)), np.float32)
+        squares = np.square(spectrum.view(np.float32))
+        for product in self.bands.products(squares[:, ::2] + squares[:, 1::2], power):
+            np.matmul(*product)
         return power
 
     def stream(self) -> StreamingLogMel:
@@ -73,15 +69,17 @@ class LogMel:
 
 
 class StreamingLogMel:
-    """The frames of one stream, a step at a time."""
+    """The frames of one stream, a step at a time.
+
+    Everything that numpy writes to is made here once, and numbers are arrays without axes:
+    converting a Python number costs as much as the arithmetic on these few values.
+    """
 
     def __init__(self, front_end: LogMel) -> None:
         spec = front_end.spec
-        self._filters = front_end.paired_filters
-        self._window = front_end.window
+        self._window, self._transform = front_end.window, front_end.transform
         self._size, self._history = spec.step_samples, spec.history
-        self._floor, self._keep = np.float32(spec.floor), spec.level_keep
-        self._level_floor = spec.level_floor
+        self._keep, self._level_floor = spec.level_keep, spec.level_floor
         self._buffer = np.zeros(spec.history + spec.step_samples, np.float32)
         stride = self._buffer.strides[0]
         self._windows = as_strided(
@@ -94,10 +92,14 @@ class StreamingLogMel:
         self._padded = np.zeros((spec.step_frames, spec.n_fft), np.float32)
         self._tapered = self._padded[:, : spec.window]
         self._spectrum = np.zeros((spec.step_frames, spec.n_fft // 2 + 1), np.complex64)
-        self._parts = self._spectrum.view(np.float32)[:, front_end.bins]
-        self._sums = np.zeros((spec.n_mels + 1, spec.step_frames), np.float32)
-        self._power, self._loudness = self._sums[:-1], self._sums[-1]
-        self._count = spec.n_mels * spec.step_frames
+        # Real and imaginary parts lie side by side; they are squared where they are.
+        self._parts = self._spectrum.view(np.float32)
+        self._real, self._imaginary = self._parts[:, ::2], self._parts[:, 1::2]
+        self._spectral = np.zeros(self._spectrum.shape, np.float32)
+        self._power = np.zeros((spec.n_mels, spec.step_frames), np.float32)
+        self._products = front_end.bands.products(self._spectral, self._power)
+        self._every_power = self._power.reshape(-1)
+        self._gain, self._floor = np.zeros((), np.float32), np.array(spec.floor, np.float32)
         self.level = spec.level_floor
 
     def step(self, samples: FloatArray, out: FloatArray) -> None:
@@ -111,26 +113,20 @@ class StreamingLogMel:
         buffer, history, power = self._buffer, self._history, self._power
         buffer[:history] = buffer[self._size :]
         buffer[history:] = samples
-        np.multiply(self._windows, self._window, out=self._tapered)
-        transform(self._padded, self._spectrum)
-        parts = self._parts
-        np.multiply(parts, parts, out=parts)
-        np.matmul(self._filters, parts.T, out=self._sums)
-        loudness = sum(self._loudness.tolist()) / self._count
-        self.level = max(self.level * self._keep, loudness, self._level_floor)
-        np.multiply(power, np.float32(1.0 / self.level), out=power)
-        np.add(power, self._floor, out=power)
-        np.log(power, out=out)
+        np.multiply(self._windows, self._window, self._tapered)
+        self._transform(self._padded, self._spectrum)
+        np.multiply(self._parts, self._parts, self._parts)
+        np.add(self._real, self._imaginary, self._spectral)
+        for weights, spectral, bands in self._products:
+            np.matmul(weights, spectral, bands)
+        loudness = float(np.add.reduce(self._every_power)) / len(self._every_power)
+        self.level = level = max(self.level * self._keep, loudness, self._level_floor)
+        self._gain[()] = 1.0 / level
+        np.multiply(power, self._gain, power)
+        np.add(power, self._floor, power)
+        np.log(power, out)
 
     def reset(self) -> None:
         """Forget the stream, as if it had just begun."""
         self._buffer.fill(0.0)
         self.level = self._level_floor
-
-
-def transform(windows: FloatArray, out: NDArray[np.complex64]) -> None:
-    """Write the spectra of ``(frames, n_fft) float32`` windows into ``out``."""
-    if _IN_PLACE:
-        np.fft.rfft(windows, out=out)  # type: ignore[arg-type]  # single precision is right
-    else:
-        out[...] = np.fft.rfft(windows)

@@ -17,7 +17,7 @@ from edge_ser.files import replace_file
 from edge_ser.frontend import LogMelSpec
 from edge_ser.models.student import Student, StudentConfig
 
-__all__ = ["VERSION", "Checkpoint", "load_student", "save_student"]
+__all__ = ["VERSION", "Checkpoint", "load_student", "read_description", "save_student"]
 
 VERSION = 1
 """Version of the student's structure; weights of another version do not fit."""
@@ -53,6 +53,34 @@ def save_student(checkpoint: Checkpoint, path: Path) -> None:
         file.write(save(tensors, {"edge-ser": json.dumps(description)}))
 
 
+def read_description(path: Path | str) -> dict[str, Any]:
+    """What a checkpoint says of itself, without its weights, JSON-ready.
+
+    Raises:
+        InputError: the file is missing, damaged, or was not written by edge-ser.
+    """
+    return _read(Path(path), weights=False)[0]
+
+
+def _read(path: Path, *, weights: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint file")
+    try:
+        with safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get("edge-ser")
+            names = file.keys() if weights else ()
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: is no whole checkpoint ({error}); train again") from error
+    if header is None:
+        raise InputError(f"{path}: was not written by edge-ser train")
+    try:
+        description: dict[str, Any] = json.loads(header)
+    except ValueError as error:
+        raise InputError(f"{path}: its description is no JSON ({error}); train again") from error
+    return description, tensors
+
+
 def load_student(path: Path | str) -> Checkpoint:
     """Read a checkpoint.
 
@@ -61,18 +89,8 @@ def load_student(path: Path | str) -> Checkpoint:
             weights that are not finite.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint file")
+    description, tensors = _read(path, weights=True)
     try:
-        with safe_open(path, "pt") as file:
-            header = (file.metadata() or {}).get("edge-ser")
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: is no whole checkpoint ({error}); train again") from error
-    if header is None:
-        raise InputError(f"{path}: was not written by edge-ser train")
-    try:
-        description = json.loads(header)
         model, version = description["model"], description["version"]
         if model != "student" or version != VERSION:
             raise InputError(

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from edge_ser.pack.manifest import (
-    FORMAT,
-    Calibration,
-    FileRecord,
-    Manifest,
-    StateSpec,
-    Target,
-)
+from edge_ser.pack.confidence import Calibration, CoveragePoint, HeardPoint, ReliabilityBin
+from edge_ser.pack.manifest import FORMAT, FileRecord, Manifest, StateSpec, Target, read_calibration
 from edge_ser.pack.reader import Pack, bundled_packs, open_pack
 from edge_ser.pack.writer import write_pack
 
 __all__ = [
     "FORMAT",
     "Calibration",
+    "CoveragePoint",
     "FileRecord",
+    "HeardPoint",
     "Manifest",
     "Pack",
+    "ReliabilityBin",
     "StateSpec",
     "Target",
     "bundled_packs",
     "open_pack",
+    "read_calibration",
     "write_pack",
 ]

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from edge_ser.errors import PackError
 from edge_ser.frontend import LogMelSpec
 from edge_ser.labels import check_labels
+from edge_ser.pack.confidence import Calibration, CoveragePoint, HeardPoint, ReliabilityBin
 
-__all__ = ["FORMAT", "Calibration", "FileRecord", "Manifest", "StateSpec", "Target"]
+__all__ = ["FORMAT", "FileRecord", "Manifest", "StateSpec", "Target", "read_calibration"]
 
 FORMAT = 1
 """The newest format that this release reads and the one it writes."""
@@ -23,7 +24,7 @@ FORMAT = 1
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _NAME = "pack.json"
 _RANGES = {"float32": (-math.inf, math.inf), "uint8": (0, 255), "int8": (-128, 127)}
-_PRECISIONS = ("int8", "fp16", "fp32")
+_PRECISIONS = ("int8", "mixed", "fp16", "fp32")
 _LARGEST_STATE = 2**26  # values; a pack of unknown origin must not ask for endless memory
 T = TypeVar("T")
 
@@ -86,7 +87,7 @@ class Target:
 
     Attributes:
         backends: the engines that run it, best first.
-        precision: ``int8``, ``fp16`` or ``fp32``.
+        precision: ``int8``, ``mixed`` (INT8 with some layers in float), ``fp16`` or ``fp32``.
     """
 
     file: str
@@ -102,31 +103,6 @@ class Target:
         names = [name for state in self.states for name in (state.input, state.output)]
         if len(set(names)) != len(names):
             raise ValueError(f"target {self.file!r}: the name of a state stands twice")
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How logits become probabilities that can be trusted.
-
-    Attributes:
-        temperature: divides the logits (Guo et al., ICML 2017, section 4.2).
-        abstain_below: confidence under which an event abstains.
-        ece_before: expected calibration error without the temperature.
-        ece_after: and with it.
-        source: what it was measured on.
-    """
-
-    temperature: float = 1.0
-    abstain_below: float = 0.0
-    ece_before: float | None = None
-    ece_after: float | None = None
-    source: str = "none"
-
-    def __post_init__(self) -> None:
-        if not 0 < self.temperature < math.inf or not 0 <= self.abstain_below <= 1:
-            raise ValueError(
-                f"temperature {self.temperature} or threshold {self.abstain_below} is out of range"
-            )
 
 
 @dataclass(frozen=True)
@@ -213,7 +189,7 @@ class Manifest:
                 {
                     **values,
                     "frontend": LogMelSpec.from_dict(values["frontend"]),
-                    "calibration": _build(Calibration, values["calibration"]),
+                    "calibration": read_calibration(values["calibration"]),
                     "targets": {
                         name: _build(
                             Target,
@@ -234,6 +210,24 @@ class Manifest:
             if target.file not in manifest.files:
                 raise PackError(f"{where}: target file {target.file!r} is not listed in 'files'")
         return manifest
+
+
+def read_calibration(values: dict[str, Any]) -> Calibration:
+    """The calibration in parsed JSON.
+
+    Raises:
+        ValueError: something is unknown or of the wrong type.
+    """
+    points: dict[str, Any] = {
+        key: [_build(kind, point) for point in values[key]]
+        for key, kind in (
+            ("heard", HeardPoint),
+            ("risk_coverage", CoveragePoint),
+            ("reliability", ReliabilityBin),
+        )
+        if key in values
+    }
+    return _build(Calibration, {**values, **points})
 
 
 def _build(kind: type[T], values: dict[str, Any]) -> T:

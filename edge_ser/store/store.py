@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from edge_ser.errors import InputError, PackError
-from edge_ser.files import exchange
+from edge_ser.errors import PackError
 from edge_ser.pack import Manifest, Pack, bundled_packs, open_pack
 from edge_ser.pack.reader import MANIFEST, SIGNATURE
+from edge_ser.store.copying import INCOMING, copied, put_in_place
+from edge_ser.store.listing import Installed, by_version, folders_of, look_at
 from edge_ser.store.lock import locked
 from edge_ser.store.order import is_older, sort_key
 from edge_ser.store.selection import (
@@ -33,28 +33,9 @@ __all__ = ["BUNDLED", "Check", "Installed", "PackStore"]
 BUNDLED = "bundled"
 """Name under which the pack that came with edge-ser is chosen."""
 
-_INCOMING = ".incoming-"
-_MARGIN_BYTES = 1 << 20
 _ATTEMPTS = 2
 Check = Callable[[Path], None]
 """Raises when the pack in a folder does not work on this machine."""
-
-
-@dataclass(frozen=True)
-class Installed:
-    """One folder of the store.
-
-    Attributes:
-        name: ``id@version``.
-        path: its folder.
-        manifest: None if it is damaged.
-        problem: what is wrong with it, if anything.
-    """
-
-    name: str
-    path: Path
-    manifest: Manifest | None
-    problem: str | None
 
 
 class PackStore:
@@ -80,9 +61,27 @@ class PackStore:
 
     def installed(self) -> list[Installed]:
         """Every installed pack, damaged ones too, sorted by name and version."""
-        found = [path for path in _folders(self.folder) if is_name(path.name)]
-        rows = [_look_at(path) for path in found]
-        return sorted(rows, key=_by_version)
+        found = [path for path in folders_of(self.folder) if is_name(path.name)]
+        rows = [look_at(path) for path in found]
+        return sorted(rows, key=by_version)
+
+    def signature_of(self, pack: Pack) -> str:
+        """Whether somebody vouches for ``pack``.
+
+        Returns:
+            ``signed by a trusted key``, or where no key is configured ``signed, by whom was not
+            checked`` or ``not signed``.
+
+        Raises:
+            PackError: a key is configured, and the pack is not signed by it.
+            InputError: the key file cannot be used.
+            MissingExtra: a key is configured, and cryptography is not installed.
+        """
+        keys, signature = trusted_file(self.folder), pack.raw(SIGNATURE)
+        if keys is None:
+            return "not signed" if signature is None else "signed, by whom was not checked"
+        check_signature(pack.raw(MANIFEST) or b"", signature, keys, pack.manifest.name)
+        return "signed by a trusted key"
 
     def install(
         self, source: Path | str, check: Check, *, allow_older: bool = False, activate: bool = True
@@ -108,24 +107,23 @@ class PackStore:
         """
         pack = open_pack(source)
         name = pack.manifest.name
-        manifest, signature = pack.raw(MANIFEST), pack.raw(SIGNATURE)
+        manifest = pack.raw(MANIFEST)
         pack.verify()
         if not is_name(name):
             raise PackError(
                 f"{source}: {name!r} cannot be the name of a folder; convert it with a version "
                 "made of letters, digits, '.', '+', '_' and '-'"
             )
-        keys = trusted_file(self.folder)
-        if keys is not None:
-            check_signature(manifest or b"", signature, keys, name)
+        self.signature_of(pack)
         with self._changing():
             if activate:
                 self._refuse_older(pack.manifest, allow_older)
             folder = self.folder / name
             if not self._has(folder, manifest):
-                with self._copy(pack) as copy:
+                with copied(pack, self.folder) as copy:
+                    self.signature_of(open_pack(copy))  # the source may have changed meanwhile
                     check(copy)
-                    _put_in_place(copy, folder)
+                    put_in_place(copy, folder)
                     sync_folder(self.folder)
             else:
                 check(folder)
@@ -223,15 +221,15 @@ class PackStore:
             if not is_name(name) or not folder.is_dir():
                 raise PackError(f"no pack {name} is installed; see: edge-ser pack list")
             # Out of sight in one call, so that no half of it is ever listed.
-            aside = Path(tempfile.mkdtemp(dir=self.folder, prefix=_INCOMING))
+            aside = Path(tempfile.mkdtemp(dir=self.folder, prefix=INCOMING))
             os.replace(folder, aside / "pack")
             shutil.rmtree(aside, ignore_errors=True)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
         with locked(self.folder, self._wait_s):
-            for left in _folders(self.folder):
-                if left.name.startswith(_INCOMING):  # of an installation that was killed
+            for left in folders_of(self.folder):
+                if left.name.startswith(INCOMING):  # of an installation that was killed
                     shutil.rmtree(left, ignore_errors=True)
             yield
 
@@ -267,9 +265,8 @@ class PackStore:
             raise PackError(f"no pack {name} is installed in {self.folder}; there are: {known}")
         pack = open_pack(folder)
         pack.verify()
-        keys = trusted_file(self.folder)
-        if keys is not None and name != BUNDLED:
-            check_signature(pack.raw(MANIFEST) or b"", pack.raw(SIGNATURE), keys, name)
+        if name != BUNDLED:
+            self.signature_of(pack)
         return folder
 
     def _has(self, folder: Path, manifest: bytes | None) -> bool:
@@ -292,35 +289,6 @@ class PackStore:
             )
         return True
 
-    @contextmanager
-    def _copy(self, pack: Pack) -> Iterator[Path]:
-        """A verified and synced copy of ``pack`` beside the others, gone after the block."""
-        wanted = sum(record.bytes for record in pack.manifest.files.values()) + _MARGIN_BYTES
-        free = shutil.disk_usage(self.folder).free
-        if free < wanted:
-            raise InputError(
-                f"{self.folder} has {free / 1e6:.1f} MB free, {pack.manifest.name} needs "
-                f"{wanted / 1e6:.1f} MB; make room (edge-ser pack remove) and try again"
-            )
-        copy = None
-        try:
-            copy = Path(tempfile.mkdtemp(dir=self.folder, prefix=_INCOMING))
-            for name in (*pack.manifest.files, SIGNATURE, MANIFEST):
-                content = pack.raw(name)
-                if content is not None:
-                    _write_synced(copy / name, content)
-            for folder in (*(path for path in copy.rglob("*") if path.is_dir()), copy):
-                folder.chmod(0o755)  # root installs, and the service reads as a user of its own
-                sync_folder(folder)
-            open_pack(copy).verify()
-            yield copy
-        except OSError as error:
-            why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or error
-            raise InputError(f"cannot install {pack.manifest.name}: {why}") from error
-        finally:
-            if copy is not None:
-                shutil.rmtree(copy, ignore_errors=True)
-
     def _switch(self, name: str | None) -> None:
         try:
             selection = self.selection
@@ -340,48 +308,3 @@ class PackStore:
                 previous = None
         write_selection(self.folder, Selection(previous, None, None))
         return previous or BUNDLED
-
-
-def _folders(store: Path) -> list[Path]:
-    try:
-        return [path for path in store.iterdir() if path.is_dir() and not path.is_symlink()]
-    except OSError:
-        return []
-
-
-def _look_at(path: Path) -> Installed:
-    try:
-        pack = open_pack(path)
-        if pack.manifest.name != path.name:
-            raise PackError(f"{path} holds {pack.manifest.name}; install it again")
-        pack.verify()
-    except PackError as error:
-        return Installed(path.name, path, None, str(error))
-    return Installed(path.name, path, pack.manifest, None)
-
-
-def _by_version(row: Installed) -> tuple[str, bool, object]:
-    name, _, version = row.name.partition("@")
-    try:
-        return name, True, sort_key(version)
-    except PackError:
-        return name, False, version
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:
-        os.fchmod(file.fileno(), 0o644)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _put_in_place(copy: Path, folder: Path) -> None:
-    """Rename ``copy`` to ``folder``; a damaged one there changes places with it."""
-    if folder.exists():
-        if not exchange(copy, folder):
-            shutil.rmtree(folder)
-            os.replace(copy, folder)
-    else:
-        os.replace(copy, folder)

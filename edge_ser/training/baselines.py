@@ -13,7 +13,7 @@ from edge_ser.corpora import Clip, Fold
 from edge_ser.errors import MissingExtra, UsageError
 from edge_ser.training.acoustics import Functionals
 from edge_ser.training.extract import extract
-from edge_ser.training.run_student import FoldResult
+from edge_ser.training.results import FoldResult
 from edge_ser.training.semantic import encoder_states
 
 __all__ = ["BASELINES", "baseline_vectors", "linear_fold"]

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from edge_ser.calibration.confidence import fit_temperature, softmax
 from edge_ser.corpora import NAMINGS, Clip, Fold, validation_split
 from edge_ser.files import write_text
 from edge_ser.frontend import LogMelSpec
-from edge_ser.metrics import Scores, score
 from edge_ser.models.checkpoint import Checkpoint, save_student
 from edge_ser.models.student import Student, StudentConfig
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import Batch, ClipBatches
 from edge_ser.training.fit import FitSettings, fit
 from edge_ser.training.readout import fit_readout
-from edge_ser.training.student import StudentLoss, final_logits, mean_uar, mel_statistics
+from edge_ser.training.results import FoldResult, calibration_of
+from edge_ser.training.student import (
+    StudentLoss,
+    clip_logits,
+    final_logits,
+    heard_logits,
+    mean_uar,
+    mel_statistics,
+)
 
-__all__ = [
-    "FoldResult",
-    "StudentRecipe",
-    "Teacher",
-    "summarise",
-    "train_everything",
-    "train_fold",
-]
+__all__ = ["StudentRecipe", "Teacher", "train_everything", "train_fold"]
 
 
 Loss = Callable[[torch.nn.Module, Batch, np.random.Generator], torch.Tensor]
@@ -91,19 +88,6 @@ class StudentRecipe:
         }
 
 
-@dataclass(frozen=True)
-class FoldResult:
-    """Predictions on the test speakers of one fold.
-
-    Attributes:
-        logits: ``(clips, labels)`` after the last step of each test clip.
-    """
-
-    fold: Fold
-    logits: NDArray[np.float32]
-    epoch: int
-
-
 def train_fold(
     recipe: StudentRecipe,
     bank: FeatureBank,
@@ -151,11 +135,29 @@ def train_fold(
         "test_speakers": sorted({clip.speaker for clip in fold.test}),
         "teacher": teacher.facts() if teacher else None,
     }
+    if held:
+        heard = _result(student, bank, Fold(fold.protocol, fold.index, train, held), epoch)
+        facts["calibration"] = calibration_of(
+            [heard],
+            labels,
+            f"{len(held)} clips of {len({clip.speaker for clip in held})} validation speakers, "
+            "which also chose the epoch",
+        )
     _save(student, recipe, (*fold.train, *extra), facts, out)
-    logits = final_logits(student, bank, fold.test, step_frames)
-    result = FoldResult(fold, logits, epoch)
+    result = _result(student, bank, fold, epoch)
     _write_predictions(result, labels, out)
     return result
+
+
+def _result(student: Student, bank: FeatureBank, fold: Fold, epoch: int) -> FoldResult:
+    step_frames = student.config.step_frames
+    steps = clip_logits(student, bank, fold.test, step_frames)
+    return FoldResult(
+        fold,
+        np.stack([rows[-1] for rows in steps]),
+        epoch,
+        heard_logits(steps, bank, fold.test, step_frames),
+    )
 
 
 def train_everything(
@@ -269,66 +271,3 @@ def _write_predictions(result: FoldResult, labels: tuple[str, ...], out: Path) -
         for clip, row in zip(result.fold.test, result.logits, strict=True)
     ]
     write_text(out / "predictions.jsonl", "\n".join(rows) + "\n")
-
-
-def summarise(results: Sequence[FoldResult], labels: tuple[str, ...], seed: int) -> dict[str, Any]:
-    """Scores per fold and corpus, their mean and deviation, and the pooled scores.
-
-    The pooled UAR counts every test clip of the cross-validation once. With at least two
-    folds the temperature of the probabilities is found on all folds but one and judged on
-    the one left out, so ``ece_after`` speaks for unseen speakers.
-    """
-    report: dict[str, Any] = {
-        "protocol": results[0].fold.protocol,
-        "seed": seed,
-        "labels": list(labels),
-        "corpora": {},
-    }
-    for corpus in sorted({clip.corpus for result in results for clip in result.fold.test}):
-        per_fold, truths, logits = [], [], []
-        for result in results:
-            rows = [i for i, clip in enumerate(result.fold.test) if clip.corpus == corpus]
-            truth = [labels.index(result.fold.test[i].label) for i in rows]
-            truths += truth
-            logits.append(result.logits[rows])
-            scores = score(truth, softmax(result.logits[rows]), labels)
-            per_fold.append({"fold": result.fold.index, "epoch": result.epoch, **_brief(scores)})
-        pooled = score(truths, softmax(np.concatenate(logits)), labels)
-        report["corpora"][corpus] = {
-            "folds": per_fold,
-            "mean": {key: statistics.fmean(f[key] for f in per_fold) for key in _KEYS},
-            "sd": {key: statistics.pstdev([f[key] for f in per_fold]) for key in _KEYS},
-            "pooled": pooled.to_dict(),
-        }
-    if len(results) > 1:
-        report["calibration"] = _cross_calibration(results, labels)
-    return report
-
-
-_KEYS = ("accuracy", "uar", "macro_f1")
-
-
-def _brief(scores: Scores) -> dict[str, float]:
-    return {"n": scores.n, **{key: getattr(scores, key) for key in _KEYS}}
-
-
-def _cross_calibration(results: Sequence[FoldResult], labels: tuple[str, ...]) -> dict[str, Any]:
-    truths = [[labels.index(clip.label) for clip in result.fold.test] for result in results]
-    calibrated = []
-    for left_out, result in enumerate(results):
-        others = [i for i in range(len(results)) if i != left_out]
-        fitted = fit_temperature(
-            np.concatenate([results[i].logits for i in others]),
-            [index for i in others for index in truths[i]],
-            "",
-        )
-        calibrated.append(softmax(result.logits / fitted.temperature))
-    everything = [index for truth in truths for index in truth]
-    final = fit_temperature(
-        np.concatenate([result.logits for result in results]),
-        everything,
-        f"{len(results)}-fold {results[0].fold.protocol} cross-validation, "
-        f"{len(everything)} clips of speakers not trained on",
-    )
-    honest = score(everything, np.concatenate(calibrated), labels).ece
-    return asdict(replace(final, ece_after=round(honest, 4)))

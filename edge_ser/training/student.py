@@ -11,12 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edge_ser.calibration.confidence import after_seconds
 from edge_ser.corpora import Clip
 from edge_ser.metrics import score
 from edge_ser.training.bank import FeatureBank
-from edge_ser.training.batches import Batch, padded_clips
+from edge_ser.training.batches import Batch, padded_clips, speech_span
 
-__all__ = ["StudentLoss", "final_logits", "mean_uar", "mel_statistics"]
+__all__ = [
+    "StudentLoss",
+    "clip_logits",
+    "final_logits",
+    "heard_logits",
+    "mean_uar",
+    "mel_statistics",
+]
 
 _CLIPS_AT_ONCE = 64
 
@@ -68,17 +76,43 @@ def mel_statistics(bank: FeatureBank, clips: Sequence[Clip]) -> tuple[Tensor, Te
 
 
 @torch.no_grad()
+def clip_logits(
+    model: nn.Module, bank: FeatureBank, clips: Sequence[Clip], step_frames: int
+) -> list[NDArray[np.float32]]:
+    """Logits ``(steps, labels) float32`` of every step of each clean clip."""
+    rows: list[NDArray[np.float32]] = []
+    device = next(model.parameters()).device
+    for start in range(0, len(clips), _CLIPS_AT_ONCE):
+        features = [bank.clean(clip) for clip in clips[start : start + _CLIPS_AT_ONCE]]
+        mel, last = padded_clips(features, bank.spec.silence, step_frames)
+        logits = model(mel.to(device)).logits.cpu().numpy()
+        rows += [row[: end + 1] for row, end in zip(logits, last, strict=True)]
+    return rows
+
+
 def final_logits(
     model: nn.Module, bank: FeatureBank, clips: Sequence[Clip], step_frames: int
 ) -> NDArray[np.float32]:
     """Logits after the last step of each clean clip, ``(clips, labels) float32``."""
-    parts, device = [], next(model.parameters()).device
-    for start in range(0, len(clips), _CLIPS_AT_ONCE):
-        features = [bank.clean(clip) for clip in clips[start : start + _CLIPS_AT_ONCE]]
-        mel, last = padded_clips(features, bank.spec.silence, step_frames)
-        logits = model(mel.to(device)).logits.cpu()
-        parts.append(logits[torch.arange(len(last)), torch.from_numpy(last)].numpy())
-    return np.concatenate(parts)
+    return np.stack([rows[-1] for rows in clip_logits(model, bank, clips, step_frames)])
+
+
+def heard_logits(
+    logits: Sequence[NDArray[np.float32]],
+    bank: FeatureBank,
+    clips: Sequence[Clip],
+    step_frames: int,
+) -> NDArray[np.float32]:
+    """What was said of each clip after ``HEARD_S`` seconds of its speech.
+
+    Args:
+        logits: of every step of each clip.
+
+    Returns:
+        ``(clips, len(HEARD_S), labels) float32``, NaN where a clip is shorter.
+    """
+    begins = [speech_span(bank.clean(clip))[0] for clip in clips]
+    return after_seconds(logits, begins, step_frames)
 
 
 def mean_uar(logits: NDArray[np.float32], clips: Sequence[Clip], labels: tuple[str, ...]) -> float:

@@ -43,8 +43,10 @@ def load_engine(
     """
     if backend not in ("auto", *BACKENDS):
         raise UsageError(f"unknown backend {backend!r}; known are auto, {', '.join(BACKENDS)}")
-    if precision not in ("auto", "int8", "fp16", "fp32"):
-        raise UsageError(f"unknown precision {precision!r}; known are auto, int8, fp16, fp32")
+    if precision not in ("auto", "int8", "mixed", "fp16", "fp32"):
+        raise UsageError(
+            f"unknown precision {precision!r}; known are auto, int8, mixed, fp16, fp32"
+        )
     if threads < 1:
         raise UsageError(f"at least one thread is needed, got {threads}")
     chosen = "onnxruntime" if backend == "auto" else backend

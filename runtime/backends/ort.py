@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_ser.errors import BackendError
 from edge_ser.pack import Pack, Target
 from edge_ser.runtime.backends.base import EngineGroup, EngineStream, OneByOne, initial_state
-from edge_ser.runtime.backends.ort_group import OrtGroup, bind
+from edge_ser.runtime.backends.ort_group import OrtGroup, bind, runs
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -164,8 +164,7 @@ class _OrtStream:
         self._outputs = [[np.empty(s.output_shape, s.dtype) for s in self._specs] for _ in range(2)]
         self._turn = 0
         self.reset()
-        self._bindings = [self._bind(session, old) for old in range(2)]
-        self._run = session.run_with_iobinding
+        self._runs = runs(session, [self._bind(session, old) for old in range(2)])
 
     def _bind(self, session: onnxruntime.InferenceSession, old: int) -> Any:
         binding = session.io_binding()
@@ -180,7 +179,7 @@ class _OrtStream:
 
     def step(self) -> NDArray[np.float32]:
         """Run one step on ``mel``."""
-        self._run(self._bindings[self._turn])
+        self._runs[self._turn]()
         self._turn ^= 1
         return self._logits
 

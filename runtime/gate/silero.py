@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import edge_ser
 from edge_ser.errors import BackendError
+from edge_ser.runtime.backends.ort_group import bind, runs
 
 __all__ = ["SileroDetector"]
 
@@ -40,7 +41,7 @@ class SileroDetector:
         self._states = [np.zeros((2, 1, 128), np.float32) for _ in range(2)]
         self._p: NDArray[np.float32] = np.zeros((1, 1), np.float32)
         self._rate = np.array(self.rate_hz, np.int64)
-        self._bindings = [self._bind(turn) for turn in range(2)]
+        self._runs = runs(self._session, [self._bind(turn) for turn in range(2)])
         self._turn = 0
 
     def _bind(self, turn: int) -> Any:
@@ -51,15 +52,15 @@ class SileroDetector:
             ("state", self._states[turn]),
             ("sr", self._rate),
         ):
-            binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+            bind(binding.bind_input, name, array)
         for name, array in (("output", self._p), ("stateN", self._states[1 - turn])):
-            binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+            bind(binding.bind_output, name, array)
         return binding
 
     def probability(self, window: NDArray[np.float32]) -> float:
         """Probability that ``window`` ``(512,) float32`` in -1..1 holds speech."""
         self.skip(window)
-        self._session.run_with_iobinding(self._bindings[self._turn])
+        self._runs[self._turn]()
         self._turn ^= 1
         return float(self._p[0, 0])
 

@@ -212,6 +212,27 @@ def test_no_space(own: Path, install, tmp_path: Path) -> None:
     refused(done, tmp_path / "p", "has 1 MB free, up to", "make room")
 
 
+def test_the_disk_fills_up_in_the_middle(bundle: Path, tmp_path: Path) -> None:
+    """A real file system of 12 MB, and a df that promises more."""
+    small = tmp_path / "small"
+    small.mkdir()
+    env = stub(tmp_path / "stubs", "df", 'printf "f 1 1 1 1 m\\nf 9 9 99999999 9 m\\n"')
+    mount = (
+        f'mount -t tmpfs -o size=12m none "{small}" || exit 77; "$@"; echo "$?"; du -sk "{small}"'
+    )
+    done = subprocess.run(
+        ["unshare", "-rnm", "sh", "-c", mount, "sh", bundle / "install.sh", "--prefix", small / "p",
+         "--no-service", "--python", sys._base_executable],  # type: ignore[attr-defined]
+        capture_output=True, text=True, check=False, env=env,
+    )  # fmt: skip
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip(f"needs to mount a small file system: {done.stderr.strip()}")
+    status, left = done.stdout.split()[:2]
+    assert status == "2", done.stderr
+    assert done.stderr.endswith("(see above); nothing was changed\n"), done.stderr
+    assert int(left) == 0, "what was half installed is gone"
+
+
 def test_read_only_target(own: Path, install, tmp_path: Path) -> None:
     done = install(own / "install.sh", "--prefix", "/proc/edge-ser")
     refused(done, Path("/proc/edge-ser"), "/proc/edge-ser cannot be made", "sudo")

@@ -43,7 +43,12 @@ def test_info(shared_pack: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_verify(pack_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pack", "verify", str(pack_folder), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"pack": "tiny@1.0", "whole": True, "files": 2}
+    assert json.loads(capsys.readouterr().out) == {
+        "pack": "tiny@1.0",
+        "whole": True,
+        "files": 2,
+        "signature": "not signed",
+    }
     content = bytearray((pack_folder / "float.onnx").read_bytes())
     content[len(content) // 2] ^= 1
     (pack_folder / "float.onnx").write_bytes(content)

@@ -165,13 +165,18 @@ def test_a_pack_that_is_broken_here(tmp_path: Path, capsys: pytest.CaptureFixtur
 PERSONAL = {
     "proc/cpuinfo": "Serial\t\t: 10000000deadbeef\nModel\t: Pi of alice-kiosk\n",
     "etc/os-release": 'PRETTY_NAME="Debian"\nHOME_URL=http://bob:secret@10.1.2.3/home/alice/x\n',
-    "proc/asound/cards": " 0 [X ]: USB - de:ad:be:ef:00:01 of alice@example.org\n",
+    "proc/asound/cards": " 0 [Bobs           ]: USB-Audio - Bob's Telephone\n"
+    "                      Carol Inc. Bob's Telephone at usb-0000:01:00.0-1.3, full speed\n"
+    " 1 [X ]: USB - de:ad:be:ef:00:01 of alice@example.org\n",
+    "proc/asound/pcm": "00-00: Bob's Telephone : USB Audio : capture 1\n",
     "usr/local/cuda/version.json": '{"cuda": {"version": "12.6.68"}, "uuid": "77"}',
 }
 
 
 def test_the_support_bundle_names_nobody(tmp_path: Path) -> None:
-    board = BOARDS["jetson-orin-jp6"].but(PERSONAL, microphone_problem="no /home/alice/.asoundrc")
+    board = BOARDS["jetson-orin-jp6"].but(
+        PERSONAL, microphone_problem="no /home/alice/.asoundrc, no /media/alice/x"
+    )
     tree = board.tree(tmp_path / "tree")
     (tmp_path / "tree/etc/hostname").write_text("alice-kiosk")
     checks = examine(tree, board.answers)
@@ -192,6 +197,9 @@ def test_the_support_bundle_names_nobody(tmp_path: Path) -> None:
     for secret in (
         "alice",
         "bob",
+        "Bob",
+        "Carol",
+        "usb-0000",
         "secret",
         "deadbeef",
         "10.1.2.3",

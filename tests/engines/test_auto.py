@@ -12,7 +12,7 @@ import pytest
 
 from edge_ser.cli import main
 from edge_ser.engines import Host, read_sidecar
-from edge_ser.pack import Pack
+from edge_ser.pack import Pack, open_pack
 from edge_ser.runtime.parity import time_engine
 
 from . import cuda_double
@@ -72,6 +72,15 @@ def test_the_fastest_of_those_that_agree_is_taken(
     assert sidecar.automatic
     assert sidecar.report["trials"] == trials
     assert len(list(tmp_path.glob("*.engine"))) == 4
+
+
+def test_a_pack_without_a_float_model(
+    kiosk: cuda_double.Gpu, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The bundled pack is one."""
+    status, report, err = run(capsys, open_pack(), tmp_path)
+    assert status == 0, err
+    assert [trial["problem"] for trial in report["trials"]] == [None] * 4
 
 
 def test_a_copy_of_the_chosen_one_goes_where_it_was_asked_for(

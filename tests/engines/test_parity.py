@@ -52,6 +52,23 @@ def test_shares_of_clips_gate_only_where_there_are_enough() -> None:
     assert missed_gates("x", few, loose) == []
 
 
+def test_near_ties_of_a_few_clips_miss_nothing_but_verdicts_that_turn_do() -> None:
+    """Two labels within what the gates allow as an error are one label to a few clips."""
+    tied = np.log([[0.36, 0.34, 0.30]] * 10)
+    turned = np.log([[0.34, 0.36, 0.30]] * 10)
+    sure = np.log([[0.90, 0.05, 0.05]] * 40)
+    none: list[int | None] = [None]
+    found = compare([np.vstack([tied, sure])], [np.vstack([turned, sure])], none, LABELS, 1.0)
+    assert found.step_agreement == 0.8
+    assert found.decided_agreement == 1.0
+    assert missed_gates("x", found, Gates()) == []
+    lost = np.roll(sure[:4], 1, axis=1)
+    found = compare([sure], [np.vstack([lost, sure[4:]])], none, LABELS, 1.0)
+    assert found.decided_agreement == 0.9
+    assert missed_gates("x", found, Gates()) == ["x: label agreement 0.900 of decided steps < 0.95"]
+    assert compare([tied], [turned], none, LABELS, 1.0).decided_agreement == 1.0
+
+
 def test_scores_that_are_no_numbers_miss() -> None:
     first = clips(2)
     second = [logits * np.nan for logits in first]

@@ -10,7 +10,7 @@ import pytest
 from edge_ser.cli import main
 from edge_ser.engines import EngineCache, read_sidecar
 from edge_ser.engines.check import check_plan
-from edge_ser.pack import Pack
+from edge_ser.pack import Pack, open_pack
 
 pytest.importorskip(
     "tensorrt_rtx", reason="NO ENGINE WAS BUILT: pip install 'edge-ser[rtx]' (x86-64 Linux)"
@@ -47,6 +47,13 @@ def test_int8_where_the_gpu_has_it(
                   "8.6")  # fmt: skip
     assert again["cached"] is True
     assert again["engine"] == first["engine"]
+
+
+def test_the_bundled_pack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the documentation tells a newcomer to type, with every check on."""
+    report = build(capsys, open_pack(), tmp_path, "--compute-capability", "8.6")
+    assert report["int8_share"] == 1.0
+    assert report["not_int8"] == []
 
 
 @pytest.mark.parametrize("capabilities", ["7.5", "7.5,8.6,12.0"])

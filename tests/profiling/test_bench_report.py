@@ -9,8 +9,8 @@ import pytest
 
 from edge_ser.cli import main
 from edge_ser.errors import InputError
+from edge_ser.pages.svg import Axis, Plot, nice_ticks
 from edge_ser.runtime.bench.report import render_page, write_report
-from edge_ser.runtime.bench.report.svg import Axis, Plot, nice_ticks
 from edge_ser.runtime.bench.run import SCENARIOS, BenchRun, BenchSettings, bench
 
 

@@ -74,6 +74,34 @@ def test_signed_is_taken_unsigned_and_foreign_are_not(
     assert store.selection.active is None
 
 
+def test_verify_says_who_signed(
+    store: PackStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    private, public = keys(tmp_path, "ours")
+    monkeypatch.setenv("EDGE_SER_PACKS", str(store.folder))
+    pack = field_pack(tmp_path / "pack.tar")
+    store.folder.mkdir()
+    for configured, signed, status, word in (
+        (False, False, 0, "not signed"),
+        (True, False, 2, "is not signed"),
+        (True, True, 0, "signed by a trusted key"),
+        (False, True, 0, "by whom was not checked"),
+    ):
+        if configured:
+            (store.folder / "trusted.pem").write_bytes(public.read_bytes())
+        else:
+            (store.folder / "trusted.pem").unlink(missing_ok=True)
+        if signed:
+            sign_pack(pack, private)
+        assert main(["pack", "verify", str(pack)]) == status
+        assert word in "".join(capsys.readouterr())
+    assert main(["pack", "verify", "edge-six"]) == 0
+    assert "came with edge-ser" in capsys.readouterr().out
+
+
 def test_several_keys_and_the_environment(
     store: PackStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,6 +128,12 @@ pip_install() {
         --isolated --disable-pip-version-check --no-compile --find-links "$here/wheels" "$@" >&2
 }
 
+discard() { # what is not complete goes at once, for it may be what fills the disk
+    if [ ! -f "$release/complete" ]; then rm -rf "$release"; fi
+}
+trap discard EXIT
+trap 'exit 130' INT TERM HUP
+
 if [ ! -f "$release/complete" ]; then
     say "installing $BUNDLE for $python ($python_version) in $release"
     options=--without-pip
@@ -135,7 +141,8 @@ if [ ! -f "$release/complete" ]; then
     # shellcheck disable=SC2086
     "$python" -m venv $options "$release" >&2 ||
         fail "$python cannot make a virtual environment; apt install python3-venv"
-    pip_install --no-deps --ignore-installed -r "$here/requirements-$python_version.txt"
+    pip_install --no-deps --ignore-installed -r "$here/requirements-$python_version.txt" ||
+        fail "the wheels cannot be installed in $prefix (see above); nothing was changed"
     site=$(in_release -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     in_release -m edge_ser.bundle.lean "$site" >&2
     in_release -m compileall -q "$site" >/dev/null || true
@@ -150,7 +157,8 @@ if [ ! -f "$release/complete" ]; then
         fi
     done
     in_release -I -m edge_ser run demo >/dev/null ||
-        fail "the new release does not run (see above); the one before is still in use"
+        fail "the new release does not run (see above); what was in use before still is"
+    sync # everything in it is on the disk before the mark that says so
     : >"$release/complete"
     sync
 fi

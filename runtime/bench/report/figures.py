@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_ser.runtime.bench.report.svg import Axis, Plot
+from edge_ser.pages.svg import Axis, Plot
 from edge_ser.runtime.bench.single import StepTimes
 
 __all__ = ["distribution", "stage_bars", "streams_curve", "timeline"]

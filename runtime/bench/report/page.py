@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from edge_ser.files import write_text
+from edge_ser.pages.html import STYLE, figure, section, table
 from edge_ser.runtime.bench.report.figures import (
     distribution,
     stage_bars,
@@ -18,40 +18,6 @@ from edge_ser.runtime.bench.report.figures import (
 from edge_ser.runtime.bench.run import BenchRun, too_slow
 
 __all__ = ["render_page", "write_report"]
-
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff;
-  max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0; }
-h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem; }
-p { margin: .4rem 0; }
-.tiles { display: flex; flex-wrap: wrap; gap: .6rem; padding: 0; margin: 1.2rem 0;
-  list-style: none; }
-.tiles li { flex: 1 1 9rem; border: 1px solid #bbb; border-radius: 6px; padding: .5rem .8rem; }
-.tiles strong { display: block; font-size: 1.5rem; }
-.tiles span { font-size: .88rem; color: #444; }
-.warning { border-left: 5px solid #a33; padding: .2rem .8rem; }
-figure { margin: 0; } svg { width: 100%; height: auto; display: block; }
-figcaption { font-size: .9rem; color: #333; }
-table { border-collapse: collapse; margin: .6rem 0; font-size: .92rem; }
-caption { text-align: left; color: #333; }
-th, td { text-align: right; padding: .15rem .9rem .15rem 0; border-bottom: 1px solid #ddd;
-  vertical-align: top; }
-th:first-child, td:first-child, table.facts td { text-align: left; }
-td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-.bar { fill: #2b6cb0; } .pale { fill: #b9d3ec; } .dot { fill: #b1480e; }
-.hollow { fill: #fff; stroke: #b1480e; stroke-width: 2; }
-.line { fill: none; stroke: #17406d; stroke-width: 1.6; }
-.axis { stroke: #333; } .grid { stroke: #e4e4e4; } .mark { stroke: #b1480e; stroke-width: 1.3; }
-.limit { stroke: #b1480e; stroke-width: 1.5; stroke-dasharray: 6 4; }
-.tick { font-size: 12px; fill: #333; } .label { font-size: 12px; fill: #111; }
-.title { font-size: 12.5px; fill: #111; }
-details pre { font-size: .78rem; overflow-x: auto; white-space: pre-wrap; }
-@media print { body { margin: 0; max-width: none; font-size: 10.5pt; }
-  section, figure, table { break-inside: avoid; } details { display: none; }
-  .bar, .pale, .dot { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
-"""
 
 
 def write_report(run: BenchRun, path: Path) -> None:
@@ -68,32 +34,32 @@ def render_page(run: BenchRun) -> str:
     d = run.document
     name = escape(d["pack"])
     sections = [
-        _section(
+        section(
             "Distribution",
-            _figure(distribution(run.times, d["latency_ms"]), "Step times, first sample to event."),
+            figure(distribution(run.times, d["latency_ms"]), "Step times, first sample to event."),
             _percentile_table(d),
         ),
-        _section(
+        section(
             "Timeline",
-            _figure(timeline(run.times), "Line: median; pale: longest step of each interval."),
+            figure(timeline(run.times), "Line: median; pale: longest step of each interval."),
         ),
-        _section(
+        section(
             "Stages",
-            _figure(
+            figure(
                 stage_bars(d["stages"]),
                 "Bar: median; dot: 99th percentile. publish is writing the event as JSON, after "
                 "the step.",
             ),
-            _table(
+            table(
                 "Time by stage, ms",
                 ("stage", "p50", "p99"),
                 ((key, f"{v['p50']:.4f}", f"{v['p99']:.4f}") for key, v in d["stages"].items()),
             ),
         ),
         _streams(d),
-        _section("Start and memory", _start_table(d)),
-        _section("Machine", _machine_table(d)),
-        _section("How it was measured", _method(d)),
+        section("Start and memory", _start_table(d)),
+        section("Machine", _machine_table(d)),
+        section("How it was measured", _method(d)),
     ]
     document = json.dumps(d, indent=1, ensure_ascii=False)
     slow = too_slow(d)
@@ -101,7 +67,7 @@ def render_page(run: BenchRun) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{name}: latency</title><style>{_STYLE}</style></head><body><main>"
+        f"<title>{name}: latency</title><style>{STYLE}</style></head><body><main>"
         f"<h1>Latency of {name}</h1>"
         f"<p>{escape(d['precision'])} on {escape(d['backend'])}, "
         f"{'1 thread' if d['threads'] == 1 else str(d['threads']) + ' threads'}, "
@@ -141,14 +107,14 @@ def _streams(d: dict[str, Any]) -> str:
         )
         for t in many["trials"]
     )
-    return _section(
+    return section(
         "Streams per core",
-        _figure(
+        figure(
             streams_curve(many, d["step_ms"]),
             "Every stream's samples arrive at the same moment, the worst case. Full dots held the "
             "deadline in 99 of 100 ticks.",
         ),
-        _table("Ticks by number of streams, ms", ("streams", "p50", "p99", "in time"), rows),
+        table("Ticks by number of streams, ms", ("streams", "p50", "p99", "in time"), rows),
     )
 
 
@@ -156,7 +122,7 @@ def _percentile_table(d: dict[str, Any]) -> str:
     rows = [("step", *(f"{d['latency_ms'][key]:.4f}" for key in d["latency_ms"]))]
     if "age_ms" in d:
         rows.append(("age of the event", *(f"{d['age_ms'][key]:.4f}" for key in d["latency_ms"])))
-    return _table("Milliseconds", ("", "p50", "p90", "p99", "p99.9", "max"), rows)
+    return table("Milliseconds", ("", "p50", "p90", "p99", "p99.9", "max"), rows)
 
 
 def _start_table(d: dict[str, Any]) -> str:
@@ -170,7 +136,7 @@ def _start_table(d: dict[str, Any]) -> str:
         rows.append(("resident memory while streaming", f"{d['rss_mb']:.1f} MB"))
     fresh = d["fresh_processes"]
     note = f"Medians of {fresh['processes']} fresh processes" if fresh else "This process"
-    return _table(note, (), rows, "facts")
+    return table(note, (), rows, "facts")
 
 
 def _machine_table(d: dict[str, Any]) -> str:
@@ -181,7 +147,7 @@ def _machine_table(d: dict[str, Any]) -> str:
             for key, value in condition.items()
             if key not in ("source", "memory_total_mb")
         ]
-    return _table("What it ran on; what the board did not tell is not listed", (), rows, "facts")
+    return table("What it ran on; what the board did not tell is not listed", (), rows, "facts")
 
 
 def _method(d: dict[str, Any]) -> str:
@@ -212,28 +178,3 @@ def _words(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return str(value)
-
-
-def _section(title: str, *parts: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
-
-
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
-def _table(
-    caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "numbers"
-) -> str:
-    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
-        + "</tr>"
-        for row in rows
-    )
-    first = f"<thead><tr>{top}</tr></thead>" if head else ""
-    return (
-        f'<table class="{kind}"><caption>{escape(caption)}</caption>{first}'
-        f"<tbody>{body}</tbody></table>"
-    )

@@ -1,4 +1,4 @@
-"""Just enough SVG for four figures: a plot with two axes, and marks in its units.
+"""Just enough SVG for figures of reports: a plot with two axes, and marks in its units.
 
 Chart libraries were looked at; the small ones load scripts from elsewhere or give no say in
 what a screen reader hears.

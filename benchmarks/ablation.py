@@ -1,0 +1,83 @@
+r"""What each lesson of the distillation is worth: the same folds and seed with one left out.
+
+    python -m benchmarks.ablation --data emodb=DIR --data ravdess=DIR --out runs/ablation \
+        [--unlabelled tess=DIR] [--fold 0] [--epochs 24] [--only plain,distilled]
+
+Trains what is not there yet, one after the other, and prints the table of
+`benchmarks.student_table`. A killed ablation goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.student_table import table
+from edge_ser.cli.main import main as edge_ser
+from edge_ser.errors import EdgeSerError, UsageError
+from edge_ser.files import write_text
+
+__all__ = ["ROWS", "main"]
+
+ROWS: dict[str, tuple[str, ...]] = {
+    "distilled": ("distill",),
+    "plain": ("train", "student"),
+    "no-labels": ("distill", "--label", "0"),
+    "no-verdicts": ("distill", "--verdict", "0"),
+    "no-states": ("distill", "--states", "0"),
+    "no-summary": ("distill", "--summary", "0"),
+    "with-relation": ("distill", "--relation", "0.2"),
+    "states-only": ("distill", "--label", "0", "--verdict", "0"),
+}
+"""Rows of the table and the command of each."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.ablation",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("--data", action="append", required=True, metavar="CORPUS=DIR")
+    parser.add_argument("--unlabelled", action="append", default=[], metavar="CORPUS=DIR")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--only", default=",".join(ROWS), metavar="A,B", help="rows to train")
+    for flag in ("fold", "epochs", "size", "seed", "cache", "workers"):
+        parser.add_argument(f"--{flag}", metavar="X", help="as of edge-ser distill")
+    options = parser.parse_args(argv)
+    try:
+        return _run(options)
+    except EdgeSerError as error:
+        print(f"ablation: {error}", file=sys.stderr)
+        return error.exit_status
+
+
+def _run(options: argparse.Namespace) -> int:
+    names = [name.strip() for name in options.only.split(",")]
+    unknown = [name for name in names if name not in ROWS]
+    if unknown:
+        raise UsageError(f"--only {unknown[0]}: choose of {', '.join(ROWS)}")
+    shared = [word for value in options.data for word in ("--data", value)]
+    for flag in ("fold", "epochs", "size", "seed", "workers"):
+        if getattr(options, flag) is not None:
+            shared += [f"--{flag}", getattr(options, flag)]
+    shared += ["--cache", options.cache or str(options.out / "cache"), "--resume"]
+    sound = [word for value in options.unlabelled for word in ("--unlabelled", value)]
+    runs = {name: options.out / name for name in names}
+    for name, run in runs.items():
+        print(f"ablation: {name}", file=sys.stderr)
+        taught = sound if ROWS[name][0] == "distill" else []
+        status = edge_ser([*ROWS[name], *shared, *taught, "--out", str(run)])
+        if status:
+            return status
+    text = table(runs)
+    write_text(options.out / "ablation.md", text)
+    print(text, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""The rule by which a pack gets its precision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("torch", reason="converters need torch")
+pytest.importorskip("onnx", reason="converters need onnx")
+
+from making.packs import int8_step
+from making.students import random_student
+
+from edge_ser.converters.precision import Candidate, choose_precision
+from edge_ser.errors import GateMissed
+from edge_ser.parity import Gates, Parity
+
+GOOD = Parity(200, 8000, 0.99, 0.99, 0.001, 0.004, 0.1, 0)
+BAD = replace(GOOD, agreement=0.5)
+
+
+@pytest.fixture(scope="module")
+def candidates() -> list[Candidate]:
+    model = int8_step(random_student())
+    return [Candidate(name, model) for name in ("int8", "mixed", "fp32")]
+
+
+@pytest.mark.parametrize(
+    ("parities", "times", "chosen"),
+    [
+        ((GOOD, GOOD, GOOD), (200, 300, 900), "int8"),
+        ((GOOD, GOOD, GOOD), (200, 190, 900), "int8"),  # as good as equal
+        ((GOOD, GOOD, GOOD), (300, 200, 900), "mixed"),
+        ((BAD, GOOD, GOOD), (200, 300, 900), "mixed"),
+        ((GOOD, GOOD, GOOD), (500, 500, 100), "fp32"),
+    ],
+)
+def test_the_fastest_that_passes(
+    candidates: list[Candidate],
+    parities: tuple[Parity, ...],
+    times: tuple[float, ...],
+    chosen: str,
+) -> None:
+    names = [candidate.precision for candidate in candidates]
+    found = choose_precision(
+        candidates,
+        dict(zip(names, parities, strict=True)),
+        dict(zip(names, times, strict=True)),
+        Gates(),
+    )
+    assert found.precision == chosen
+    missed = {row["precision"]: bool(row["missed"]) for row in found.candidates}
+    assert missed == {n: p is BAD for n, p in zip(names, parities, strict=True)}
+
+
+def test_float_alone_is_no_answer(candidates: list[Candidate]) -> None:
+    parities = {"int8": BAD, "mixed": BAD, "fp32": GOOD}
+    with pytest.raises(GateMissed, match="--precision fp32"):
+        choose_precision(candidates, parities, dict.fromkeys(parities, 1.0), Gates())
