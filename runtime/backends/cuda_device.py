@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,8 @@ class CudaDevice:
             self._context: Any = cuda.Device(ordinal).retain_primary_context()
         except cuda.Error as error:
             raise BackendError(f"GPU {ordinal} cannot be used: {error}") from error
+        # pycuda's own destructor takes a primary context for another kind and complains at exit.
+        atexit.register(self._context.detach)
         self.driver = driver or Driver()
         self.handle = ctypes.c_void_p(self._context.handle)
 

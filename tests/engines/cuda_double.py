@@ -157,6 +157,9 @@ def pycuda_module(gpu: Gpu) -> types.ModuleType:
         def pop(self) -> None:
             assert gpu.stack.pop() == HANDLE
 
+        def detach(self) -> None:
+            pass
+
     class Device:
         def __init__(self, ordinal: int) -> None:
             if ordinal:
