@@ -39,8 +39,8 @@ class Request:
     targets: tuple[str, ...] = ("cpu", "tensorrt", "float")
     method: str = "minmax"
     n_calibration: int = 96
-    n_parity: int = 240
-    n_sensitivity: int = 24
+    n_parity: int = 160
+    n_sensitivity: int = 16
     seed: int = 0
     gates: Gates = field(default_factory=Gates)
     metrics: dict[str, Any] = field(default_factory=dict)

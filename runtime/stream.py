@@ -20,7 +20,8 @@ from edge_ser.runtime.timing import Hook, Hooks, clock
 
 __all__ = ["Stream"]
 
-_INT16_SCALE = np.float32(1.0 / 32768.0)
+# An array without axes: numpy would make one of a number in every call.
+_INT16_SCALE = np.array(1.0 / 32768.0, np.float32)
 _LARGEST_SAMPLE = 1e6  # far beyond -1..1 and even int16 units, far from overflow in a square
 
 
@@ -130,6 +131,7 @@ class Stream:
         """
         self._closed = self._ended = True
         self._probabilities, self._heard = probabilities, heard
+        self._judge_whole(-(-heard // self._size))
         return self._event("speech_ended")
 
     @property
@@ -184,7 +186,7 @@ class Stream:
         part = pcm[start : start + self._size - begin]
         self._filled = end = begin + len(part)
         if part.dtype == np.int16:
-            np.multiply(part, _INT16_SCALE, out=self._samples[begin:end])
+            np.multiply(part, _INT16_SCALE, self._samples[begin:end])
         else:
             self._samples[begin:end] = part
         return len(part)
@@ -217,6 +219,7 @@ class Stream:
         if self._ended or not self._probabilities:
             return None
         self._ended = True
+        self._judge_whole(self._taken)
         return self._event("speech_ended")
 
     def settle(self) -> None:
@@ -305,6 +308,7 @@ class Stream:
         event = None
         if trigger is not None:
             self._ended = True
+            self._judge_whole(self._taken)
             event = self._event(trigger)
         elif self._steps % self._every == 0:
             event = self._event("interval")
@@ -328,6 +332,14 @@ class Stream:
         self._taken += 1
         self._probabilities = _softmax(logits, sharpness)
         return self._probabilities
+
+    def _judge_whole(self, taken: int) -> None:
+        """Put the probabilities after ``taken`` steps under the temperature of whole utterances."""
+        ratio = self._sharpness[-1] / self._sharpness[min(max(taken - 1, 0), self._latest)]
+        if ratio != 1.0:
+            powers = [probability**ratio for probability in self._probabilities]
+            total = sum(powers)
+            self._probabilities = [power / total for power in powers]
 
     def _event(self, trigger: str) -> Event:
         probabilities = self._probabilities

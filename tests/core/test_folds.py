@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_ser.corpora import Clip, Fold, random_folds, speaker_folds, validation_split
+from edge_ser.corpora.folds import make_folds
 from edge_ser.errors import InputError, UsageError
 
 LABELS = ("anger", "fear", "neutral")
@@ -109,3 +110,24 @@ def test_few_speakers_are_held_back_only_when_there_are_no_others() -> None:
 def test_a_share_that_leaves_nothing_is_refused(share: float) -> None:
     with pytest.raises(UsageError, match="share"):
         validation_split(clips_of("emodb", 10), share)
+
+
+def test_a_held_out_corpus_is_tested_on_and_never_trained_on() -> None:
+    clips = [
+        Clip(Path(f"{corpus}{speaker}{label}.wav"), corpus, f"{corpus}:{speaker}", label, "")
+        for corpus in ("ravdess", "emodb", "tess")
+        for speaker in "ab"
+        for label in ("anger", "fear")
+    ]
+    folds = make_folds("held-out-corpus", clips, 4, 0, ("anger", "fear"))
+    assert [{clip.corpus for clip in fold.test} for fold in folds] == [
+        {"emodb"},
+        {"ravdess"},
+        {"tess"},
+    ]
+    for fold in folds:
+        assert {clip.corpus for clip in fold.train} == {"emodb", "ravdess", "tess"} - {
+            fold.test[0].corpus
+        }
+    with pytest.raises(UsageError, match="at least two corpora"):
+        make_folds("held-out-corpus", clips[:4], 4, 0, ("anger", "fear"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from edge_ser.errors import InputError, UsageError
 from edge_ser.events import Event
+from edge_ser.pack import HeardPoint, open_pack, write_pack
 from edge_ser.runtime import Recognizer, StageTiming, StepTiming, Stream
 
 SECONDS = 2.503
@@ -329,3 +331,26 @@ def test_a_stream_may_move_between_threads(recognizer: Recognizer, pcm: NDArray[
     final = stream.finish()
     assert final is not None
     assert said([*events, final]) == said(events_of(recognizer.stream(), [pcm]))
+
+
+def test_early_events_and_the_final_one_have_their_own_temperatures(
+    shared_pack: Path, recognizer: Recognizer, pcm: NDArray[np.int16], tmp_path: Path
+) -> None:
+    pack = open_pack(shared_pack)
+    points = tuple(HeardPoint(s, 50, 0.5, t, 0.1, 0.05) for s, t in ((0.4, 6.0), (4.0, 3.0)))
+    calibration = replace(pack.manifest.calibration, heard=points)
+    files = {name: pack.read(name) for name in pack.manifest.files}
+    write_pack(replace(pack.manifest, calibration=calibration), files, tmp_path / "pack")
+    heard = events_of(Recognizer.open(tmp_path / "pack").stream(), [pcm])
+    plain = events_of(recognizer.stream(), [pcm])
+    whole = calibration.temperature
+    for step, (one, other) in enumerate(zip(heard[:-1], plain[:-1], strict=True)):
+        ratio = whole / calibration.temperature_after(0.08 * (step + 1))
+        powers = np.array(list(other.probabilities.values())) ** ratio
+        np.testing.assert_allclose(
+            list(one.probabilities.values()), powers / powers.sum(), atol=1e-6
+        )
+    assert heard[3].confidence < plain[3].confidence
+    np.testing.assert_allclose(
+        list(heard[-1].probabilities.values()), list(plain[-1].probabilities.values()), atol=1e-6
+    )
