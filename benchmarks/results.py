@@ -1,14 +1,20 @@
 """Write the results page from the JSON of training runs.
 
-    python -m benchmarks.results RUN/results.json … --out docs/results.md
+    python -m benchmarks.results RUN … --out docs/results/README.md --keep docs/results
 
-Every figure on the page comes from a run's own JSON; each row carries its command.
+RUN is the folder of a run or its results.json. A run of which only some folds are there is shown
+with those folds. ``--keep`` stores what the page needs of each run, from which the page can be
+made again: ``python -m benchmarks.results docs/results/*.json --out docs/results/README.md``.
+Every figure on the page comes from a run's own JSON; each row has its command.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
+import shlex
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +36,8 @@ SOURCES = {
     "depth-weighted": "Kakuba and Han, ICUFN 2025",
     "cross-attention": "Deeb, Savchenko and Makarov, IEEE Access 2025",
 }
+BASELINES = ("baseline-egemaps", "baseline-encoder")
+KEYS = ("accuracy", "uar", "macro_f1")
 NOTES = {
     "random": "speakers overlap between training and test: flattering, kept for comparison "
     "with published work only",
@@ -45,11 +53,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.results", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RESULTS.json")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.md")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="store the runs' JSON there")
+    parser.add_argument(
+        "--notes", type=Path, metavar="FILE.md", help="words to put under the tables"
+    )
     options = parser.parse_args(argv)
     try:
         runs = [_read(path) for path in options.runs]
+        for run in runs if options.keep else []:
+            kept = {key: value for key, value in run.items() if key != "calibration"}
+            write_text(options.keep / f"{run['name']}.json", json.dumps(kept, indent=1) + "\n")
         figures = _figures(runs, options.out.parent / "figures")
-        write_text(options.out, page(runs, figures))
+        notes = options.notes.read_text().strip() if options.notes else ""
+        write_text(options.out, page(runs, figures, notes))
+    except OSError as error:
+        print(f"results: {options.notes}: cannot be read ({error.strerror})", file=sys.stderr)
+        return 2
     except EdgeSerError as error:
         print(f"results: {error}", file=sys.stderr)
         return error.exit_status
@@ -57,6 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if path.is_dir() and not (path / "results.json").exists():
+        parts = sorted(path.glob("fold*/results.json"))
+        if parts:
+            return _joined([_read(part) for part in parts], path.name)
     path = path / "results.json" if path.is_dir() else path
     try:
         run: dict[str, Any] = json.loads(path.read_text())
@@ -68,16 +91,64 @@ def _read(path: Path) -> dict[str, Any]:
     if lacking:
         raise InputError(f"{path}: has no {lacking[0]!r}, so it was not written by edge-ser train")
     run.setdefault("model", "student")
-    run["name"] = path.parent.name
+    run["name"] = run.get("name", path.parent.name)
+    run["command"] = _portable(run.get("command", "edge-ser train student"))
     return run
 
 
-def page(runs: Sequence[dict[str, Any]], figures: dict[tuple[str, str], str]) -> str:
+def _joined(folds: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
+    """One report of folds that were trained one at a time, of those that are there."""
+    run = {**folds[0], "name": name, "corpora": {}}
+    run["command"] = re.sub(r" --fold \d+", "", run["command"])
+    for corpus in folds[0]["corpora"]:
+        each = [fold["corpora"][corpus] for fold in folds]
+        figures = [figure for one in each for figure in one["folds"]]
+        matrices = [one["pooled"]["confusion"]["matrix"] for one in each]
+        matrix = [
+            [sum(cells) for cells in zip(*rows, strict=True)]
+            for rows in zip(*matrices, strict=True)
+        ]
+        run["corpora"][corpus] = {
+            "folds": figures,
+            "mean": {key: statistics.fmean(f[key] for f in figures) for key in KEYS},
+            "sd": {key: statistics.pstdev([f[key] for f in figures]) for key in KEYS},
+            "pooled": {
+                "n": sum(map(sum, matrix)),
+                "confusion": {"labels": run["labels"], "matrix": matrix},
+            },
+        }
+        if all("parts" in one for one in each):
+            run["corpora"][corpus]["parts"] = {
+                part: {key: statistics.fmean(o["parts"][part][key] for o in each) for key in KEYS}
+                for part in each[0]["parts"]
+            }
+    return run
+
+
+def _portable(command: str) -> str:
+    """The command with DIR for the folders of the machine that it ran on."""
+    words, kept = iter(shlex.split(command)), []
+    for word in words:
+        if word in ("--data", "--extra"):
+            kept += [word, next(words).split("=")[0] + "=DIR"]
+        elif word == "--out":
+            kept += [word, f"runs/{Path(next(words)).name}"]
+        elif word == "--cache":
+            next(words)
+        elif word != "--resume":
+            kept.append(word)
+    return " ".join(kept)
+
+
+def page(
+    runs: Sequence[dict[str, Any]], figures: dict[tuple[str, str], str], notes: str = ""
+) -> str:
     """The page as Markdown.
 
     Args:
         runs: reports of ``edge-ser train``, each with a ``name``.
         figures: confusion figures by run name and corpus, relative to the page.
+        notes: words of the author, under the tables.
     """
     lines = [
         "# Results",
@@ -96,8 +167,10 @@ def page(runs: Sequence[dict[str, Any]], figures: dict[tuple[str, str], str]) ->
                 lines += _table(corpus, labels, same, figures)
     lines += ["", "## Commands", ""]
     for run in runs:
-        lines += [f"- `{run['name']}`: `{run.get('command', 'edge-ser train student')}`"]
+        lines += [f"- `{run['name']}`: `{run['command']}`"]
     lines += ["", *_about_the_publications(runs), ""]
+    if notes:
+        lines += [notes, ""]
     return "\n".join(lines)
 
 
@@ -122,7 +195,7 @@ def _table(
             run["name"],
             run["model"],
             f"{size / 1000:,.0f} k" if size else "–",
-            str(len(figures_of["folds"])),
+            _folds(run, len(figures_of["folds"])),
             str(figures_of["pooled"]["n"]),
             *(
                 f"{100 * figures_of['mean'][key]:.1f} ± {100 * figures_of['sd'][key]:.1f}"
@@ -130,11 +203,40 @@ def _table(
             ),
         ]
         lines.append(f"| {' | '.join(cells)} |")
+        for part, alone in figures_of.get("parts", {}).items():
+            shown = " | ".join(f"{100 * alone[key]:.1f}" for key in KEYS)
+            lines.append(f"| – its {part} part alone | | | | | {shown} |")
+    lines += _above_the_baselines(corpus, runs)
     for run in runs:
         figure = figures.get((run["name"], corpus))
         if figure:
             lines += ["", f"![Confusion of {run['name']} on {corpus}]({figure})"]
     return [*lines, ""]
+
+
+def _folds(run: dict[str, Any], n: int) -> str:
+    """How many folds there are, and of how many where some are missing."""
+    told = re.search(r"--folds (\d+)", run["command"])
+    whole = int(told[1]) if told else 4
+    one_each = run["protocol"].startswith(("leave-one-", "held-out-"))
+    return str(n) if one_each or n >= whole else f"{n} of {whole} (the others were not run)"
+
+
+def _above_the_baselines(corpus: str, runs: Sequence[dict[str, Any]]) -> list[str]:
+    uar = {run["name"]: run["corpora"][corpus]["mean"]["uar"] for run in runs}
+    linear = [run for run in runs if run["model"] in BASELINES]
+    if not linear:
+        return []
+    best = max(linear, key=lambda run: uar[run["name"]])
+    return [
+        "",
+        *(
+            f"{run['name']} is {100 * (uar[run['name']] - uar[best['name']]):+.1f} points of UAR "
+            f"from the best linear baseline here ({best['name']})."
+            for run in runs
+            if run not in linear
+        ),
+    ]
 
 
 def _about_the_publications(runs: Sequence[dict[str, Any]]) -> list[str]:

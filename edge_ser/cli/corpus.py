@@ -57,6 +57,7 @@ def _show(report: dict[str, object]) -> None:
         ("refused", "refused, not of this corpus"),
         ("unreadable", "unreadable"),
         ("contradicted", "contradicts its label file"),
+        ("twins", "the very same audio under several names"),
     ):
         entries = report[key]
         if not isinstance(entries, list) or not entries:

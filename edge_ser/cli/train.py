@@ -94,16 +94,37 @@ def selection(
 ) -> tuple[tuple[str, ...], list[Clip], list[Clip], list[Fold], list[int]]:
     """Labels, clips to test on, clips to train on only, folds and the chosen ones."""
     from edge_ser.corpora import make_folds
+    from edge_ser.corpora.twins import without_twins
+    from edge_ser.training.progress import say
 
     labels = _labels(options.labels)
     tested = _clips(options.data, labels)
     extra = _clips(options.extra, labels)
     folds: list[Fold] = make_folds(options.protocol, tested, options.folds, options.seed, labels)
+    say(_protocol(folds))
+    folds, extra, messages = without_twins(folds, extra)
+    for message in messages:
+        say(message)
     fold = options.fold
     if options.protocol == "held-out-corpus":
         named = {fold.test[0].corpus: str(fold.index) for fold in folds}
         fold = named.get(fold, fold)
     return labels, tested, extra, folds, _chosen(fold, len(folds))
+
+
+def _protocol(folds: list[Fold]) -> str:
+    """The protocol by its name, with what a reader of its figures must know."""
+    clips = [clip for fold in folds for clip in fold.test]
+    shared = (
+        "speakers of test clips are heard in training"
+        if folds[0].protocol == "random"
+        else ("no speaker of a test clip is heard in training")
+    )
+    speakers = len({clip.speaker for clip in clips})
+    return (
+        f"protocol {folds[0].protocol}: {len(folds)} folds, {len(clips)} clips of {speakers} "
+        f"speakers; {shared}"
+    )
 
 
 def _train_teacher(

@@ -23,6 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     both = parser.add_argument_group("cross-attention and depth-weighted")
     both.add_argument("--width", type=int, metavar="N", help="channels (default: the paper's)")
     both.add_argument("--copies", type=int, default=0, metavar="N", help="augmented copies a clip")
+    both.add_argument(
+        "--no-rooms", action="store_true", help="copies are other voices only, without noise"
+    )
+    both.add_argument(
+        "--linear",
+        action="store_true",
+        help="a linear classifier on means and deviations of the features has half of the say",
+    )
     both.add_argument("--members", type=int, default=1, metavar="N", help="seeds averaged a fold")
     both.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: 32)")
     both.add_argument("--learning-rate", type=float, metavar="R")
@@ -49,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     cross.add_argument(
         "--functionals", action="store_true", help="eGeMAPS functionals at the classifier"
+    )
+    cross.add_argument(
+        "--pool", type=int, default=1, metavar="N", help="tokens averaged into one (default: 1)"
     )
     cross.add_argument("--one-way", action="store_true", help="only the acoustic branch attends")
     cross.add_argument("--no-feature-encoder", action="store_true", help="as in CA-SER")
@@ -86,10 +97,16 @@ def run(
         if options.model == "baseline-egemaps":
             facts = {"parameters": size}
         return [linear_fold(vectors, fold, extra, labels) for fold in folds], facts
+    from edge_ser.training.processes import is_first, wait_for_first
     from edge_ser.training.teachers import build_model, load_features, train_teacher_fold
 
     recipe = _recipe(options, labels)
+    # Of several processes the first fills the cache, the others then read it.
+    if not is_first():
+        wait_for_first()
     features = load_features(recipe, clips, cache, seed=options.seed, skip=options.skip_unreadable)
+    if is_first():
+        wait_for_first()
     folds, extra = _readable(folds, extra, features.spans)
     results = [
         train_teacher_fold(
@@ -100,6 +117,7 @@ def run(
     model = build_model(recipe, features, folds[0].test)
     return results, {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "members": options.members,
         "recipe": recipe.to_dict(),
     }
 
@@ -141,7 +159,9 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
             raise UsageError(f"--{flag.replace('_', '-')} must be at least {least}")
     if not 0 <= options.validation <= 0.5:
         raise UsageError(f"--validation must be between 0 and 0.5, got {options.validation}")
-    width = {} if options.width is None else {"width": options.width}
+    width = {}
+    if options.width is not None:  # heads of 32 channels, as at full size
+        width = {"width": options.width, "heads": max(1, options.width // 32)}
     config: CrossAttentionConfig | DepthWeightedConfig
     try:
         if options.model == "cross-attention":
@@ -149,6 +169,7 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
                 labels=labels,
                 two_way=not options.one_way,
                 feature_encoder=not options.no_feature_encoder,
+                pool=options.pool,
                 **width,
                 **({"feed_forward": 2 * options.width} if width else {}),
             )
@@ -173,6 +194,8 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
         layers=_layers(options.layers),
         functionals=options.functionals,
         copies=options.copies,
+        rooms=not options.no_rooms,
+        linear=options.linear,
         batch_size=options.batch_size,
         members=options.members,
         validation_share=options.validation,

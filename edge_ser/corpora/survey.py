@@ -8,6 +8,7 @@ from typing import Any
 
 from edge_ser.audio import load_mono
 from edge_ser.corpora.clips import Corpus
+from edge_ser.corpora.twins import twins
 from edge_ser.errors import InputError
 
 __all__ = ["EXPECTED_SPEAKERS", "Survey", "survey"]
@@ -36,12 +37,15 @@ class Survey:
         unreadable: message per clip that cannot be decoded; None where audio was not read.
         contradicted: clips whose length is not the one its label file tells.
         seconds: of all readable clips; None where audio was not read.
+        twins: names of files that hold the very same audio, group by group; None where audio
+            was not read.
     """
 
     corpus: Corpus
     unreadable: tuple[str, ...] | None
     contradicted: tuple[str, ...]
     seconds: float | None
+    twins: tuple[str, ...] | None = None
 
     @property
     def whole(self) -> bool:
@@ -51,6 +55,7 @@ class Survey:
             or self.corpus.missing
             or self.unreadable
             or self.contradicted
+            or self.twins
             or self.gaps()
         )
 
@@ -90,6 +95,7 @@ class Survey:
             "unreadable": None if self.unreadable is None else list(self.unreadable),
             "contradicted": list(self.contradicted),
             "seconds": self.seconds,
+            "twins": None if self.twins is None else list(self.twins),
         }
 
 
@@ -115,4 +121,5 @@ def survey(corpus: Corpus, *, read_audio: bool) -> Survey:
             contradicted.append(
                 f"{clip.path}: lasts {seconds:.2f} s, its label file says {expected:.2f} s"
             )
-    return Survey(corpus, tuple(unreadable), tuple(contradicted), total)
+    alike = [" = ".join(clip.path.name for clip in group) for group in twins(corpus.clips)]
+    return Survey(corpus, tuple(unreadable), tuple(contradicted), total, tuple(alike))

@@ -15,6 +15,7 @@ from edge_ser.models.utterance import (
     Standardise,
     TransformerBlock,
     halve_mask,
+    pool_tokens,
     positions,
 )
 
@@ -32,6 +33,8 @@ class CrossAttentionConfig:
         two_way: also let the semantic branch attend to the acoustic one.
         feature_encoder: convolutions before the acoustic self-attention; without them the
             frames are only projected, as in the forerunner CA-SER.
+        pool: tokens of either branch (50 and, of most encoders, 40 to 50 a second) that are
+            averaged into one before anything attends: 2 costs half as much.
         utterance_rows: hand-crafted values of the whole clip (eGeMAPS functionals) that join
             at the classifier, 0 for none. This is no part of the publication.
     """
@@ -46,6 +49,7 @@ class CrossAttentionConfig:
     blocks: int = 2
     two_way: bool = True
     feature_encoder: bool = True
+    pool: int = 1
     utterance_rows: int = 0
     hidden: int = 128
     dropout: float = 0.1
@@ -55,6 +59,8 @@ class CrossAttentionConfig:
         check_labels(self.labels)
         if self.width % self.heads or self.width % 2:
             raise ValueError(f"width {self.width} must be even and split into {self.heads} heads")
+        if self.pool < 1:
+            raise ValueError(f"pool must be at least 1, got {self.pool}")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -142,12 +148,13 @@ class CrossAttentionModel(nn.Module):
             own = self.encoder[3:](x).transpose(1, 2)
         else:
             own = self.encoder(x).transpose(1, 2)
-        own_mask = halve_mask(acoustic_mask)
+        own, own_mask = pool_tokens(own, halve_mask(acoustic_mask), c.pool)
         own = own + positions(own.shape[1], c.width, own.device)
         for block in self.self_attention:
             own = block(own, own_mask)
         # The layers of an encoder differ widely in scale: level them before they are mixed.
         states = F.layer_norm(semantic.transpose(2, 3), (c.semantic_width,))
+        states, semantic_mask = pool_tokens(states, semantic_mask, c.pool)
         mixed = torch.einsum("l,bltw->btw", self.layer_weights(), states)
         other = self.project(mixed)
         heard = self.acoustic_attends(own, semantic_mask, other)

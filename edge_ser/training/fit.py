@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from edge_ser.errors import InputError, UsageError
 from edge_ser.files import replace_file
+from edge_ser.training.processes import engine
 from edge_ser.training.progress import say
 
 __all__ = ["FitSettings", "Fitted", "fit"]
@@ -91,7 +92,7 @@ def fit(
             best score is kept. Without it the last epoch is.
         state_path: file of the saved state.
         fabric: a launched ``lightning_fabric.Fabric`` with several processes, each of which
-            calls this with the same arguments; default one process on the best device. The
+            calls this with the same arguments; default that of ``processes.engine``. The
             processes share the batches of an epoch, so an epoch has as many optimizer steps
             as there are whole rounds of batches; rank 0 validates and saves, and what it
             decides holds for all.
@@ -99,10 +100,8 @@ def fit(
     Raises:
         InputError: the saved state is of another model or cannot be written.
     """
-    from lightning_fabric import Fabric
-
     if fabric is None:
-        fabric = Fabric(accelerator="auto", devices=1)
+        fabric = engine()
     rank, world = fabric.global_rank, fabric.world_size
     torch.manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(

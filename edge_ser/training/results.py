@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,14 @@ class FoldResult:
         epoch: whose weights were kept.
         heard: ``(clips, len(HEARD_S), labels)`` after its first seconds of speech, NaN where
             a clip is shorter; None of a model that hears whole clips only.
+        parts: logits of each part of an ensemble, by name.
     """
 
     fold: Fold
     logits: NDArray[np.float32]
     epoch: int
     heard: NDArray[np.float32] | None = None
+    parts: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def summarise(results: Sequence[FoldResult], labels: tuple[str, ...], seed: int) -> dict[str, Any]:
@@ -49,6 +51,7 @@ def summarise(results: Sequence[FoldResult], labels: tuple[str, ...], seed: int)
     }
     for corpus in sorted({clip.corpus for result in results for clip in result.fold.test}):
         per_fold, truths, logits = [], [], []
+        parts: dict[str, list[dict[str, float]]] = {}
         for result in results:
             rows = [i for i, clip in enumerate(result.fold.test) if clip.corpus == corpus]
             truth = [labels.index(result.fold.test[i].label) for i in rows]
@@ -56,6 +59,9 @@ def summarise(results: Sequence[FoldResult], labels: tuple[str, ...], seed: int)
             logits.append(result.logits[rows])
             scores = score(truth, softmax(result.logits[rows]), labels)
             per_fold.append({"fold": result.fold.index, "epoch": result.epoch, **_brief(scores)})
+            for name, guesses in result.parts.items():
+                alone = score(truth, softmax(guesses[rows]), labels)
+                parts.setdefault(name, []).append(_brief(alone))
         pooled = score(truths, softmax(np.concatenate(logits)), labels)
         report["corpora"][corpus] = {
             "folds": per_fold,
@@ -63,6 +69,11 @@ def summarise(results: Sequence[FoldResult], labels: tuple[str, ...], seed: int)
             "sd": {key: statistics.pstdev([f[key] for f in per_fold]) for key in _KEYS},
             "pooled": pooled.to_dict(),
         }
+        if parts:
+            report["corpora"][corpus]["parts"] = {
+                name: {key: statistics.fmean(f[key] for f in folds) for key in _KEYS}
+                for name, folds in parts.items()
+            }
     if len(results) > 1:
         n = sum(len(result.fold.test) for result in results)
         report["calibration"] = calibration_of(

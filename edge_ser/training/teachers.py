@@ -21,8 +21,10 @@ from edge_ser.files import replace_file, write_text
 from edge_ser.models.cross_attention import CrossAttentionConfig, CrossAttentionModel
 from edge_ser.models.depth_weighted import DepthWeightedConfig, DepthWeightedModel
 from edge_ser.training.acoustics import ACOUSTICS, Cepstral, Functionals, LogMelRows
+from edge_ser.training.clip_statistics import LinearMember
 from edge_ser.training.extract import Copies, extract
 from edge_ser.training.fit import FitSettings, fit
+from edge_ser.training.processes import is_first
 from edge_ser.training.results import FoldResult
 from edge_ser.training.semantic import encoder_states
 from edge_ser.training.student import mean_uar
@@ -32,6 +34,7 @@ from edge_ser.training.tracks import (
     TrackBatch,
     TrackBatches,
     assemble,
+    known_labels,
     speech_spans,
 )
 
@@ -46,6 +49,7 @@ __all__ = [
 
 _CLIPS_AT_ONCE = 32
 _LONGEST_S = 12.0
+_NEVER = -1e4  # logit of a label that cannot be
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,9 @@ class TeacherRecipe:
         layers: its hidden states to take, None for all.
         functionals: give the cross-attention model's classifier the eGeMAPS functionals.
         copies: augmented copies of every training clip.
+        rooms: other rooms, microphones and noise in the copies; without, only other voices.
+        linear: a linear classifier on means and deviations of the same features has half of
+            the say in the end, see ``LinearMember``.
         window_s: longest crop in training.
         members: models of different seeds whose probabilities are averaged.
         validation_share: of the training speakers (or clips, where folds are random) for the
@@ -73,6 +80,8 @@ class TeacherRecipe:
     layers: tuple[int, ...] | None = None
     functionals: bool = False
     copies: int = 0
+    rooms: bool = True
+    linear: bool = False
     window_s: float = 3.0
     batch_size: int = 32
     n_masks: int = 2
@@ -116,7 +125,7 @@ def load_features(
     Raises:
         InputError: a clip cannot be read, or the disk is full; what was computed stays.
     """
-    copies = Copies(recipe.copies, seed)
+    copies = Copies(recipe.copies, seed, rooms=recipe.rooms)
 
     def made(extractor: Any, what: str) -> dict[Clip, list[NDArray[Any]]]:
         return extract(clips, extractor, cache, copies=copies, what=what, skip_unreadable=skip)
@@ -173,16 +182,22 @@ def build_model(
 
 @dataclass(frozen=True)
 class TeacherLoss:
-    """Cross-entropy with smoothed labels; rare labels of a corpus weigh more."""
+    """Cross-entropy with smoothed labels; rare labels of a corpus weigh more.
+
+    Where corpora of different labels are learnt together, a clip is only asked to tell apart
+    the labels of its own corpus.
+    """
 
     smoothing: float
 
     def __call__(self, model: nn.Module, batch: TrackBatch, _: np.random.Generator) -> Tensor:
         """Scalar loss of ``batch``."""
-        losses = F.cross_entropy(
-            model(**batch.inputs), batch.target, reduction="none", label_smoothing=self.smoothing
-        )
-        return (losses * batch.weight).sum() / batch.weight.sum()
+        scores: Tensor = model(**batch.inputs).masked_fill(~batch.known, _NEVER).log_softmax(1)
+        right = scores.gather(1, batch.target[:, None])[:, 0]
+        even = (scores * batch.known).sum(1) / batch.known.sum(1)
+        losses = -(1 - self.smoothing) * right - self.smoothing * even
+        loss: Tensor = (losses * batch.weight).sum() / batch.weight.sum()
+        return loss
 
 
 @torch.no_grad()
@@ -255,7 +270,13 @@ def train_teacher_fold(
     )
 
     def validate(model: nn.Module) -> float:
-        return mean_uar(predict(model, features, held), held, labels)
+        return mean_uar(known(predict(model, features, held), held), held, labels)
+
+    def known(logits: NDArray[np.float32], some: Sequence[Clip]) -> NDArray[np.float32]:
+        return np.where(known_labels(some, labels, clips), logits, np.float32(_NEVER))
+
+    def chance(logits: NDArray[np.float32]) -> Tensor:
+        return F.softmax(torch.from_numpy(known(logits, fold.test)), -1)
 
     chances, epoch = [], 0
     for member in range(recipe.members):
@@ -273,7 +294,7 @@ def train_teacher_fold(
             name=f"fold {fold.index}" + (f" member {member}" if recipe.members > 1 else ""),
         )
         epoch = max(epoch, fitted.epoch)
-        chances.append(F.log_softmax(torch.from_numpy(predict(model, features, fold.test)), -1))
+        chances.append(chance(predict(model, features, fold.test)))
         facts = {
             "protocol": fold.protocol,
             "fold": fold.index,
@@ -285,11 +306,26 @@ def train_teacher_fold(
             "encoder": features.encoder,
             "recipe": recipe.to_dict(),
         }
-        save_teacher(model, recipe.model, facts, out / f"member{member}.safetensors")
-        write_text(out / f"history{member}.json", json.dumps(fitted.history, indent=1))
+        if is_first():
+            save_teacher(model, recipe.model, facts, out / f"member{member}.safetensors")
+            write_text(out / f"history{member}.json", json.dumps(fitted.history, indent=1))
+    mean = torch.stack(chances).mean(0)
+    parts: dict[str, Tensor] = {}
+    if recipe.linear:
+        linear = LinearMember.fit(features.tracks, features.spans, clips, labels)
+        if is_first():
+            linear.save(out / "linear.safetensors")
+        votes = linear.logits(features.tracks, features.spans, fold.test)
+        parts = {"network": mean, "linear": torch.stack([chance(vote) for vote in votes]).mean(0)}
+        mean = (parts["network"] + parts["linear"]) / 2
     # The log of the mean probability serves as logits of the ensemble.
-    logits = torch.logsumexp(torch.stack(chances), 0) - float(np.log(len(chances)))
-    return FoldResult(fold, logits.numpy().astype(np.float32), epoch)
+    return FoldResult(
+        fold, _logs(mean), epoch, parts={name: _logs(part) for name, part in parts.items()}
+    )
+
+
+def _logs(chances: Tensor) -> NDArray[np.float32]:
+    return np.asarray(chances.clamp(min=1e-8).log().numpy(), np.float32)
 
 
 def save_teacher(

@@ -14,7 +14,15 @@ from torch import Tensor
 from edge_ser.corpora import Clip
 from edge_ser.training.batches import speech_span
 
-__all__ = ["Spans", "Track", "TrackBatch", "TrackBatches", "assemble", "speech_spans"]
+__all__ = [
+    "Spans",
+    "Track",
+    "TrackBatch",
+    "TrackBatches",
+    "assemble",
+    "known_labels",
+    "speech_spans",
+]
 
 _MARGIN_S = 0.2  # silence that stays around the speech of a clip
 _SHORTEST_S = 0.2
@@ -61,11 +69,29 @@ class TrackBatch:
             frames its mask ``(batch, frames) bool`` under ``NAME_mask``.
         target: ``(batch,) int64`` label indices.
         weight: ``(batch,) float32`` weight of each clip in the loss.
+        known: ``(batch, labels) bool``, the labels that the clip's corpus has at all.
     """
 
     inputs: dict[str, Tensor]
     target: Tensor
     weight: Tensor
+    known: Tensor
+
+
+def known_labels(
+    clips: Sequence[Clip], labels: tuple[str, ...], learnt: Sequence[Clip]
+) -> NDArray[np.bool_]:
+    """Which labels each clip's corpus has among the ``learnt`` clips, ``(clips, labels)``.
+
+    All of them for a corpus that was not learnt from.
+    """
+    of_corpus: dict[str, set[str]] = {}
+    for clip in learnt:
+        of_corpus.setdefault(clip.corpus, set()).add(clip.label)
+    every = set(labels)
+    return np.array(
+        [[label in of_corpus.get(clip.corpus, every) for label in labels] for clip in clips]
+    )
 
 
 def speech_spans(mel: Track, clips: Sequence[Clip]) -> dict[Clip, list[tuple[float, float]]]:
@@ -145,6 +171,7 @@ class TrackBatches:
             counts[clip.corpus, clip.label] = counts.get((clip.corpus, clip.label), 0) + 1
         weights = np.array([counts[clip.corpus, clip.label] ** -0.5 for clip in clips])
         self._weights = (weights / weights.mean()).astype(np.float32)
+        self._known = known_labels(self.clips, labels, self.clips)
 
     def __len__(self) -> int:
         return len(self.clips) // self.batch_size
@@ -169,7 +196,8 @@ class TrackBatches:
             if track.rate_hz is not None:
                 self._mask(name, inputs[name], inputs[f"{name}_mask"], rng)
         target = torch.tensor([self.labels.index(clip.label) for clip in clips])
-        return TrackBatch(inputs, target, torch.from_numpy(self._weights[rows]))
+        weight, known = torch.from_numpy(self._weights[rows]), torch.from_numpy(self._known[rows])
+        return TrackBatch(inputs, target, weight, known)
 
     def _mask(self, name: str, values: Tensor, mask: Tensor, rng: np.random.Generator) -> None:
         fill = self.banded.get(name)

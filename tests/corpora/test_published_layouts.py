@@ -12,6 +12,7 @@ import pytest
 from edge_ser.cli import main
 from edge_ser.corpora import load_corpus, make_folds
 from edge_ser.corpora.survey import survey
+from edge_ser.corpora.twins import twins, without_twins
 from edge_ser.errors import InputError, UsageError
 
 RATE = 16_000
@@ -266,3 +267,21 @@ def test_another_corpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is it another corpus"):
         load_corpus("cremad", tmp_path)
     assert main(["corpus", "check", str(tmp_path), "--corpus", "cremad"]) == 2
+
+
+def test_the_same_audio_never_stands_on_both_sides(tmp_path: Path) -> None:
+    root = emodb(tmp_path, ("03", "08", "09"), "WA")
+    for index, path in enumerate(sorted(root.glob("*.wav"))):
+        path.write_bytes(b"RIFF%04d" % index)
+    (root / "08a01Wa.wav").write_bytes((root / "03a01Wa.wav").read_bytes())
+    clips = load_corpus("emodb", root).clips
+    assert [[c.path.name for c in g] for g in twins(clips)] == [["03a01Wa.wav", "08a01Wa.wav"]]
+    folds = make_folds("leave-one-speaker-out", clips, 0, 0, ("anger", "fear"))
+    cleaned, extra, said = without_twins(folds, clips[1:2])  # 03a01Wa
+    for fold in cleaned:
+        tested = {clip.path.read_bytes() for clip in fold.test}
+        assert not tested & {clip.path.read_bytes() for clip in fold.train}
+    assert [len(fold.test) for fold in cleaned] == [2, 2, 2]
+    assert [len(fold.train) for fold in cleaned] == [3, 3, 4]
+    assert extra == []
+    assert "fold 0: 08a01Wa.wav left out of training" in said[0]

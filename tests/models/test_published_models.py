@@ -13,6 +13,7 @@ from edge_ser.models.depth_weighted import (
     DepthWeightedConfig,
     DepthWeightedModel,
 )
+from edge_ser.models.utterance import pool_tokens
 
 SMALL_CROSS = {
     "acoustic_rows": 12,
@@ -194,3 +195,16 @@ def test_senseless_shapes_are_refused() -> None:
             DepthWeightedConfig(**wrong)
     with pytest.raises(ValueError, match="heads"):
         CrossAttentionConfig(width=100, heads=8)
+
+
+def test_pooled_tokens_are_means_of_what_lies_in_the_clip() -> None:
+    x = torch.arange(14.0).reshape(1, 1, 7, 2).expand(2, 1, 7, 2)
+    mask = torch.ones(2, 7, dtype=torch.bool)
+    mask[1, 4:] = False
+    pooled, inside = pool_tokens(x, mask, 3)
+    assert inside.tolist() == [[True, True, True], [True, True, False]]
+    assert pooled[0, 0, :, 0].tolist() == [2.0, 8.0, 12.0]
+    assert pooled[1, 0, :, 0].tolist() == [2.0, 6.0, 0.0]
+    whole, same = pool_tokens(x, mask, 1)
+    assert whole is x
+    assert same is mask

@@ -55,7 +55,7 @@ def test_the_page_says_what_the_runs_say(tmp_path: Path) -> None:
     assert "6.6 points short" in text  # 96.58 is published
     assert "21.6 points short; a harder protocol" in text
     assert "speakers overlap" in text.lower()
-    assert "edge-ser train depth-weighted --out deep-si" in text
+    assert "edge-ser train depth-weighted --out runs/deep-si" in text
     independent = text[text.index("## speaker-independent") :]
     assert independent.index("deep-si") < independent.index("base")  # best first
     for name in ("deep", "deep-si", "base"):
@@ -73,3 +73,32 @@ def test_unfinished_or_foreign_runs_are_refused(
     assert main([str(tmp_path), "--out", out]) == 2
     assert "not written by edge-ser train" in capsys.readouterr().err
     assert not Path(out).exists()
+
+
+def test_folds_that_were_not_run_are_told(tmp_path: Path) -> None:
+    run = tmp_path / "deep"
+    run.mkdir()
+    for fold, accuracy in ((0, 0.9), (3, 0.5)):
+        made = write_run(tmp_path / f"one{fold}", "depth-weighted", "random", accuracy)
+        report = json.loads((made / "results.json").read_text())
+        report["command"] = (
+            f"edge-ser train depth-weighted --data emodb=/home/me/emodb --cache /home/me/cache "
+            f"--folds 5 --fold {fold} --out /home/me/deep --resume"
+        )
+        figures = report["corpora"]["emodb"]
+        figures["folds"] = figures["folds"][:1]
+        figures["parts"] = {"network": figures["mean"], "linear": figures["mean"]}
+        (run / f"fold{fold}").mkdir()
+        (run / f"fold{fold}" / "results.json").write_text(json.dumps(report))
+    out = tmp_path / "page.md"
+    assert main([str(run), "--out", str(out), "--keep", str(tmp_path / "kept")]) == 0
+    text = out.read_text()
+    assert "2 of 5 (the others were not run)" in text
+    assert "| 80 | 70.0 ± 20.0 |" in text
+    assert "its linear part alone" in text
+    assert "`edge-ser train depth-weighted --data emodb=DIR --folds 5 --out runs/deep`" in text
+    assert "/home" not in (tmp_path / "kept" / "deep.json").read_text()
+    # What was kept makes the same page again.
+    again = tmp_path / "again.md"
+    assert main([str(tmp_path / "kept" / "deep.json"), "--out", str(again)]) == 0
+    assert again.read_text() == text

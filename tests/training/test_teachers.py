@@ -16,7 +16,15 @@ import soundfile
 
 from edge_ser.cli import main
 from edge_ser.corpora import Clip, load_corpus
-from edge_ser.training.tracks import Track, TrackBatches, assemble, speech_spans
+from edge_ser.training.teachers import TeacherLoss
+from edge_ser.training.tracks import (
+    Track,
+    TrackBatch,
+    TrackBatches,
+    assemble,
+    known_labels,
+    speech_spans,
+)
 
 RATE = 16_000
 PITCH = {"W": 320.0, "N": 180.0, "T": 100.0}
@@ -66,7 +74,7 @@ SMALL = ("--width", "16", "--batch-size", "8", "--epochs", "6", "--learning-rate
 def test_cross_attention_learns_and_resumes(
     corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ("--encoder", str(encoder), "--functionals", *SMALL)
+    flags = ("--encoder", str(encoder), "--functionals", "--pool", "2", *SMALL)
     assert train("cross-attention", corpus, tmp_path / "run", *flags, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["protocol"] == "speaker-independent"
@@ -90,12 +98,14 @@ def test_cross_attention_learns_and_resumes(
 def test_depth_weighted_learns(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = (*SMALL, "--protocol", "random", "--members", "2", "--validation", "0.2")
+    flags = (*SMALL, "--protocol", "random", "--members", "2", "--validation", "0.2", "--linear")
     assert train("depth-weighted", corpus, tmp_path, *flags, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["protocol"] == "random"
     assert report["corpora"]["emodb"]["mean"]["uar"] > 0.6
     assert (tmp_path / "fold0" / "member1.safetensors").exists()
+    assert (tmp_path / "fold1" / "linear.safetensors").exists()
+    assert set(report["corpora"]["emodb"]["parts"]) == {"network", "linear"}
 
 
 @pytest.mark.parametrize("kind", ["baseline-egemaps", "baseline-encoder"])
@@ -117,7 +127,7 @@ def test_wrong_flags_are_refused(
         (("--layers", "9", "--encoder", str(encoder)), "layers 0 to 2"),
         (("--members", "0"), "at least 1"),
         (("--validation", "0.9"), "between 0 and 0.5"),
-        (("--width", "30"), "heads"),
+        (("--width", "31"), "must be even"),
         (("--encoder", str(tmp_path / "none.ort")), "no such file"),
     ):
         assert train("cross-attention", corpus, tmp_path / "x", *flags) == 2
@@ -180,3 +190,20 @@ def test_an_epoch_hears_every_clip_once(corpus: Path) -> None:
     targets = sorted(int(t) for batch in found for t in batch.target)
     assert targets == sorted(batches.labels.index(clip.label) for clip in clips)
     assert all(batch.inputs["mel"].shape[2] <= 50 for batch in found)
+
+
+def test_a_corpus_is_only_asked_for_its_own_labels(tmp_path: Path) -> None:
+    names = [("emodb", "anger"), ("emodb", "boredom"), ("ravdess", "anger"), ("ravdess", "calm")]
+    clips = [Clip(tmp_path / str(n), c, f"{c}:1", label, "") for n, (c, label) in enumerate(names)]
+    labels = ("anger", "boredom", "calm")
+    known = known_labels(clips, labels, clips)
+    assert known.tolist() == [[True, True, False]] * 2 + [[True, False, True]] * 2
+    stranger = [Clip(tmp_path / "x", "tess", "tess:1", "calm", "")]
+    assert known_labels(stranger, labels, clips).all()
+    # Logits of labels that cannot be do not change the loss.
+    target = torch.tensor([labels.index(label) for _, label in names])
+    batch = TrackBatch({}, target, torch.ones(4), torch.from_numpy(known))
+    scores = torch.zeros(4, 3)
+    scores[:2, 2], scores[2:, 1] = 50.0, 50.0
+    found = TeacherLoss(0.1)(lambda: scores, batch, np.random.default_rng(0))
+    assert float(found) == pytest.approx(np.log(2))

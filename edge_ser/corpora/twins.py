@@ -1,0 +1,77 @@
+"""Files with the very same audio, which would leak from training into test."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from edge_ser.corpora.clips import Clip
+from edge_ser.corpora.folds import Fold
+from edge_ser.errors import InputError
+
+__all__ = ["twins", "without_twins"]
+
+
+def twins(clips: Sequence[Clip]) -> list[tuple[Clip, ...]]:
+    """Groups of two or more clips whose files are equal byte for byte.
+
+    RAVDESS, for one, is published with a take that stands under two names. Only files of
+    equal size are read.
+
+    Raises:
+        InputError: a file is gone or cannot be read.
+    """
+    of_size: dict[int, list[Clip]] = defaultdict(list)
+    found: dict[tuple[int, str], list[Clip]] = defaultdict(list)
+    for clip in dict.fromkeys(clips):
+        try:
+            of_size[clip.path.stat().st_size].append(clip)
+        except OSError as error:
+            raise InputError(f"{clip.path}: cannot be read ({error.strerror})") from error
+    for size, alike in of_size.items():
+        if size == 0 or len(alike) == 1:
+            continue
+        for clip in alike:
+            try:
+                digest = hashlib.sha256(clip.path.read_bytes()).hexdigest()
+            except OSError as error:
+                raise InputError(f"{clip.path}: cannot be read ({error.strerror})") from error
+            found[size, digest].append(clip)
+    return [tuple(group) for group in found.values() if len(group) > 1]
+
+
+def without_twins(
+    folds: Sequence[Fold], extra: Sequence[Clip]
+) -> tuple[list[Fold], list[Clip], list[str]]:
+    """The folds and extra clips without training clips whose audio is tested under another name.
+
+    The test parts stay as they are. Speakers do not protect: a file copied under the name of
+    another speaker would be heard in training and in test.
+
+    Returns:
+        Folds, extra clips, and one message per fold or list that became shorter.
+    """
+    every = [clip for fold in folds for clip in (*fold.train, *fold.test)]
+    group_of = {clip: n for n, group in enumerate(twins([*every, *extra])) for clip in group}
+    if not group_of:
+        return list(folds), list(extra), []
+    said, kept = [], []
+    for fold in folds:
+        tested = {group_of[clip] for clip in fold.test if clip in group_of}
+        train = tuple(clip for clip in fold.train if group_of.get(clip) not in tested)
+        left_out = [clip.path.name for clip in fold.train if group_of.get(clip) in tested]
+        if left_out:
+            said.append(
+                f"fold {fold.index}: {', '.join(left_out)} left out of training: the same audio "
+                "is tested under another name"
+            )
+        kept.append(replace(fold, train=train))
+    anywhere = {group_of[clip] for fold in folds for clip in fold.test if clip in group_of}
+    others = [clip for clip in extra if group_of.get(clip) not in anywhere]
+    if len(others) < len(extra):
+        said.append(
+            f"{len(extra) - len(others)} extra clips left out: their audio is tested as well"
+        )
+    return kept, others, said
