@@ -70,7 +70,7 @@ def measure(checkpoints: list[Path], clips: list[Clip]) -> dict[str, Any]:
         test = [clip for clip in known if clip.speaker in tested]
         with tempfile.TemporaryDirectory() as folder:
             pack = Path(folder) / "pack"
-            request = Request("fold", "0", train, tuple(FORMS.values()))
+            request = Request("fold", "0", train, tuple(FORMS.values()), precision="int8")
             convert(checkpoint, request, pack, ignore_gates=True)
             for precision in FORMS:
                 found = evaluate(Recognizer.open(pack, precision=precision), test)

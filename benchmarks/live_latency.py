@@ -7,9 +7,10 @@ The first prints, as JSON, milliseconds from the block with the last sample of a
 the audio buffer to its event being at a WebSocket client (both clocks are the machine's
 monotonic one), whether any client missed an event, and the service's CPU time in speech and
 in silence as a share of one core. Steps that an utterance reaches back for are told when the
-gate opens; they are counted apart, with the time that they waited for it. The second unplugs
-and replugs the microphone and prints how often the service said so and how long it took to come
-back. Needs tests/apt-packages.txt.
+gate opens; they are counted apart, with the time that they waited for it. One client is timed,
+the others listen in a process of their own. The second unplugs and replugs the microphone and
+prints how often the service said so and how long it took to come back. Needs
+tests/apt-packages.txt.
 """
 
 from __future__ import annotations
@@ -45,7 +46,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30, help="of speech, and of silence")
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--cycles", type=int, default=0, help="unplug and replug instead")
+    parser.add_argument("--crowd", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.crowd is not None:
+        asyncio.run(be_crowd(options.crowd))
+        return
     if (why := missing()) is not None:
         sys.exit(why)
     sound = SoundServer()
@@ -88,49 +93,36 @@ async def measure(
 ) -> dict[str, Any]:
     """Latency, loss and CPU."""
     process = psutil.Process(server.pid)
-    heard: list[list[int]] = [[] for _ in range(options.clients)]
-    ages: list[float] = []
-    waited: list[float] = []
-    start: dict[str, Any] = {}
+    mine: list[tuple[int, str]] = []
 
-    async def listen(number: int) -> None:
+    async def listen() -> None:
         async with websockets.connect(URL, compression=None, max_queue=None) as ws:
             async for text in ws:
-                now = time.perf_counter_ns()
-                event = json.loads(text)
-                heard[number].append(event["seq"])
-                if number != 0:
-                    continue
-                if event["type"] == "utterance.start":
-                    start.update(event)
-                elif event["type"] == "emotion" and not event["final"]:
-                    age = (now - event["captured_ns"]) / 1e6
-                    if event["captured_ns"] == start.get("captured_ns"):
-                        waited.append(age + start["audio_end_ms"] - event["audio_end_ms"])
-                    else:
-                        ages.append(age)
+                mine.append((time.perf_counter_ns(), text))  # noqa: PERF401 - kept when cancelled
 
-    tasks = [asyncio.create_task(listen(number)) for number in range(options.clients)]
-    await asyncio.sleep(3)
-    silent = await cpu(process, options.seconds)
-    gap = np.zeros(16000, np.float32)
-    n = 1 + int((options.seconds + 5) / (len(voice) / 16000))
-    talk = np.concatenate([np.concatenate([voice, gap[:4000]]) for _ in range(n)])
-    player = sound.play((np.clip(talk, -1, 1) * 32767).astype("<i2").tobytes())
-    await asyncio.sleep(2)
-    speech = await cpu(process, options.seconds)
-    player.kill()
-    player.wait()
-    await asyncio.sleep(2)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    with Crowd(options.clients - 1) as crowd:
+        listening = asyncio.create_task(listen())
+        await asyncio.sleep(3)
+        silent = await cpu(process, options.seconds)
+        gap = np.zeros(4000, np.float32)
+        n = 1 + int((options.seconds + 5) / (len(voice) / 16000))
+        talk = np.concatenate([voice, gap] * n)
+        player = sound.play((np.clip(talk, -1, 1) * 32767).astype("<i2").tobytes())
+        await asyncio.sleep(2)
+        speech = await cpu(process, options.seconds)
+        player.kill()
+        player.wait()
+        await asyncio.sleep(2)
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        heard = [[json.loads(text)["seq"] for _, text in mine], *crowd.heard()]
     whole = max(heard, key=len)
-    holes = sum(mine[-1] - mine[0] + 1 - len(mine) for mine in heard if mine)
+    holes = sum(seqs[-1] - seqs[0] + 1 - len(seqs) for seqs in heard if seqs)
+    ages, waited = ages_of(mine)
     return {
         "clients": options.clients,
         "events": len(whole),
-        "events_missed": holes + sum(len(whole) - len(mine) for mine in heard),
+        "events_missed": holes + sum(len(whole) - len(seqs) for seqs in heard),
         "steps": len(ages),
         "latency_ms": percentiles(ages),
         "steps_reached_back_for": len(waited),
@@ -139,6 +131,71 @@ async def measure(
         "cpu_speech": round(speech, 4),
         "cpu_ratio": round(silent / speech, 3) if speech else None,
     }
+
+
+def ages_of(heard: list[tuple[int, str]]) -> tuple[list[float], list[float]]:
+    """Milliseconds of steps that came as they were heard, and of those reached back for."""
+    ages: list[float] = []
+    waited: list[float] = []
+    start: dict[str, Any] = {}
+    for now, text in heard:
+        event = json.loads(text)
+        if event["type"] == "utterance.start":
+            start = event
+        elif event["type"] == "emotion" and not event["final"]:
+            age = (now - event["captured_ns"]) / 1e6
+            if event["captured_ns"] == start.get("captured_ns"):
+                waited.append(age + start["audio_end_ms"] - event["audio_end_ms"])
+            else:
+                ages.append(age)
+    return ages, waited
+
+
+class Crowd:
+    """Listeners in a process of their own, as others are who listen as well."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        words = [sys.executable, __file__, "--crowd", str(n)]
+        self._process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Crowd:
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # all are connected
+        return self
+
+    def heard(self) -> list[list[int]]:
+        """The numbers of the events that each of them heard."""
+        result: list[list[int]] = json.loads(self._process.communicate("\n")[0])
+        return result
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+async def be_crowd(n: int) -> None:
+    """Listen ``n`` times until a line comes, then print what was heard."""
+    heard: list[list[str]] = [[] for _ in range(n)]
+    connected = asyncio.Semaphore(0)
+
+    async def listen(mine: list[str]) -> None:
+        async with websockets.connect(URL, compression=None, max_queue=None) as ws:
+            connected.release()
+            async for text in ws:
+                mine.append(str(text))  # noqa: PERF401 - kept when cancelled
+
+    tasks = [asyncio.create_task(listen(mine)) for mine in heard]
+    for _ in tasks:
+        await connected.acquire()
+    print("connected", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    json.dump([[json.loads(text)["seq"] for text in mine] for mine in heard], sys.stdout)
 
 
 def percentiles(values: list[float]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from edge_ser.engines.product import version_tuple
 
 __all__ = ["Finding", "lint"]
 
-_NEWEST_OPSET = ((8, 4, 17), (10, 0, 20), (10, 9, 22), (11, 0, 24))
+_NEWEST_OPSET = ((0, 0, 13), (8, 4, 17), (10, 0, 20), (10, 9, 22), (11, 0, 24))
 """Newest opset by parser version (major, minor, opset), from onnx-tensorrt's operators.md."""
 
 _SINCE = {
@@ -129,6 +129,10 @@ class _Linter:
             yield self._error(node, f"{self._title} wants three inputs, zero point included")
         if len(node.input) > 2:
             yield from self._zero_point(node)
+        elif node.op_type == "QuantizeLinear" and self._opset < 21:
+            yield self._error(
+                node, "it has no zero point, which in ONNX means UINT8; give it an INT8 zero"
+            )
         found = self._array(node.input[1])
         if found is None:
             yield self._error(node, "its scale is computed; TensorRT needs a constant")
@@ -167,6 +171,8 @@ class _Linter:
                 f"zero point {worst} instead of 0; TensorRT needs symmetric INT8: quantize with "
                 "ActivationSymmetric=True and QInt8",
             )
+        if zero.dtype not in (np.int8, np.uint8, np.int32):
+            yield self._error(node, f"its type is {zero.dtype}; edge-ser builds INT8 only")
         if zero.dtype == np.uint8:
             yield self._error(
                 node,

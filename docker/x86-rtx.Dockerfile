@@ -7,8 +7,8 @@ COPY . .
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends g++ python3-dev python3-venv \
     && rm -rf /var/lib/apt/lists/* \
-    && SOURCE=/src WHEELS=/wheels EXTRAS=serve,mqtt,signed,rtx COMPILED=pycuda \
-        docker/install/build-wheels
+    && SOURCE=/src WHEELS=/wheels EXTRAS=serve,mqtt,signed,rtx PURE=tensorrt-rtx-cu12 \
+        COMPILED=pycuda docker/install/build-wheels
 
 FROM nvidia/cuda:12.8.1-base-ubuntu24.04
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \

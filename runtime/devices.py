@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_ser.errors import InputError, MissingExtra
 
-__all__ = ["Device", "devices", "find_device", "sounddevice"]
+__all__ = ["Device", "at_its_own_rate", "devices", "find_device", "sounddevice"]
+
+_OWN_RATE_HZ = 48000
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Device:
         index: PortAudio's number now; it moves when something is plugged.
         name: as the system calls it.
         host: audio system that offers it, ``ALSA``, ``PulseAudio``.
-        rate_hz: native rate.
+        rate_hz: native rate, as PortAudio has it.
         channels: inputs.
         usb_id: ``vendor:product``, None when it is no USB sound card or is not known.
         default: whether it is taken when none is named.
@@ -99,6 +101,20 @@ def devices(refresh: bool = True) -> list[Device]:
         ]
     except sd.PortAudioError as error:
         raise InputError(f"PortAudio cannot list devices ({error})") from error
+
+
+def at_its_own_rate(device: Device) -> Device:
+    """``device`` with the rate at which it is opened.
+
+    PortAudio says 44100 Hz of whatever takes that. Sound servers and most cards run at 48000
+    and would resample; where that rate is taken it is their own.
+    """
+    sd = sounddevice()
+    try:
+        sd.check_input_settings(device.index, 1, "float32", samplerate=_OWN_RATE_HZ)
+    except sd.PortAudioError:
+        return device  # it is busy or gone, or has no such rate
+    return replace(device, rate_hz=_OWN_RATE_HZ)
 
 
 def _usb_id(name: str) -> str | None:

@@ -12,6 +12,7 @@ from edge_ser.errors import UsageError
 from edge_ser.events import Event
 from edge_ser.runtime.gate import Gate, SpeechGate
 from edge_ser.runtime.hearing import Hearing
+from edge_ser.runtime.live_source import BLOCK_MS
 from edge_ser.runtime.recognizer import Recognizer
 from edge_ser.runtime.smoothing import SmoothingSettings
 from edge_ser.runtime.timing import Hook
@@ -71,7 +72,11 @@ class LiveStream:
             recognizer, stream_id, smoothing, hooks=hooks, every=every, part=self._size
         )
         self.stream_id = stream_id
-        self._segmenter = Segmenter(utterances or UtteranceSettings(), recognizer.rate_hz)
+        self._segmenter = Segmenter(
+            utterances or UtteranceSettings(),
+            recognizer.rate_hz,
+            grid=BLOCK_MS * recognizer.rate_hz // 1000,
+        )
         self._rate = recognizer.rate_hz
         self._window = np.zeros(self._size, np.float32)
         self._filled = 0

@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 from edge_ser.errors import EdgeSerError, UsageError
 
-__all__ = ["Heard", "SampleSource", "SourceGone", "backoff", "is_live", "opener"]
+__all__ = ["BLOCK_MS", "Heard", "SampleSource", "SourceGone", "backoff", "is_live", "opener"]
+
+BLOCK_MS = 40
+"""Of what a microphone gives at once. Utterances begin where a block does, so that the last
+sample of a step is the last of a block and waits for nothing."""
 
 _TCP = ("tcp://", "tcp-listen://")
 

@@ -9,25 +9,23 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_ser.errors import InputError
-from edge_ser.runtime.devices import Device, devices, find_device, sounddevice
-from edge_ser.runtime.live_source import Heard, SourceGone
+from edge_ser.runtime.devices import Device, at_its_own_rate, devices, find_device, sounddevice
+from edge_ser.runtime.live_source import BLOCK_MS, Heard, SourceGone
 from edge_ser.runtime.resample import LiveResampler
 
 __all__ = ["Microphone"]
 
-_BLOCK_MS = 20  # each wakes three threads of PortAudio and the sound server
-_MOST_BLOCKS = 100
+_MOST_BLOCKS = 50  # two seconds; each wakes three threads of PortAudio and the sound server
 _FIRST_S = 2.5  # sound servers take their time to start a stream
 _SILENT_S = 1.0  # a device that gives nothing for so long is gone, whatever it says
 
-_Block = tuple[NDArray[np.float32], int]
+_Block = tuple[bytes, int]
 
 
 class Microphone:
-    """An open device: blocks of 20 ms at its native rate, resampled as a stream.
+    """An open device: blocks of 40 ms at its native rate, resampled as a stream.
 
     PortAudio's own thread puts blocks into a bounded queue; :meth:`read` sleeps until one is
     there. When the reader is too slow whole blocks are dropped and counted, never delayed.
@@ -45,7 +43,7 @@ class Microphone:
 
     def __init__(self, wanted: str | None, rate_hz: int) -> None:
         sd = sounddevice()
-        self.device = device = find_device(wanted, devices())
+        self.device = device = at_its_own_rate(find_device(wanted, devices()))
         self.rate_hz = rate_hz
         self.n_overflows = 0
         self._resampler = LiveResampler(device.rate_hz, rate_hz)
@@ -56,12 +54,12 @@ class Microphone:
         self._last_ns = 0
         self._error = sd.PortAudioError
         try:
-            self._stream = sd.InputStream(
+            self._stream = sd.RawInputStream(
                 device=device.index,
                 samplerate=device.rate_hz,
                 channels=n_channels,
                 dtype="float32",
-                blocksize=device.rate_hz * _BLOCK_MS // 1000,
+                blocksize=device.rate_hz * BLOCK_MS // 1000,
                 latency="high",  # of the system's buffer; a block is given when it is full
                 callback=self._arrived,
                 finished_callback=lambda: self._blocks.put(None),
@@ -80,8 +78,8 @@ class Microphone:
         """Name of the device."""
         return self.device.name
 
-    def _arrived(self, block: NDArray[np.float32], frames: int, _: Any, status: Any) -> None:
-        """Runs in PortAudio's thread: copy, stamp, leave."""
+    def _arrived(self, block: Any, frames: int, _: Any, status: Any) -> None:
+        """Runs in PortAudio's thread: copy the raw block, stamp, leave."""
         now = time.perf_counter_ns()
         if status.input_overflow and self._last_ns:
             # The system does not say how much was lost; the clock does.
@@ -91,7 +89,7 @@ class Microphone:
         if self._blocks.qsize() >= _MOST_BLOCKS:
             self._lost_frames += frames
             return
-        self._blocks.put((block.copy(), now))
+        self._blocks.put((bytes(block), now))
 
     def _next(self, patience_s: float) -> _Block:
         try:
@@ -112,7 +110,9 @@ class Microphone:
         block, now = first if first is not None else self._next(_SILENT_S)
         lost, self._lost_frames = self._lost_frames, 0
         self.n_overflows += lost > 0
-        samples = self._resampler.push(block @ self._mix)
+        frames = np.frombuffer(block, np.float32).reshape(-1, len(self._mix))
+        mono = frames[:, 0] if len(self._mix) == 1 else frames @ self._mix
+        samples = self._resampler.push(mono)
         return Heard(samples, lost * self.rate_hz // self.device.rate_hz, now)
 
     def close(self) -> None:

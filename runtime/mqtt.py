@@ -195,7 +195,8 @@ class MqttBridge:
             config = {
                 **config,
                 "unique_id": unique,
-                "object_id": unique,
+                "default_entity_id": f"{component}.{unique}",
+                "object_id": unique,  # its name before Home Assistant 2025.10
                 "availability_topic": f"{self._base}/availability",
                 "device": {
                     "identifiers": [self.device_id],

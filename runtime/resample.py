@@ -16,7 +16,10 @@ _ROLL_OFF = 0.92  # of the lower Nyquist frequency, where the filter is 6 dB dow
 _BETA = 7.0  # Kaiser window: images and aliases 70 dB down
 _MOST_PHASES = 4000
 _FINE = 48  # parts of an input sample
-_LONGEST_PART = 512  # samples; the windows of more do not fit into a small cache
+_LONGEST_PART = 1024  # samples; the windows of more do not fit into a small cache
+_BAND = 64  # outputs of one product
+
+_Array = NDArray[np.float32]
 
 
 class LiveResampler:
@@ -26,7 +29,8 @@ class LiveResampler:
     its cepstrum (Oppenheim and Schafer, 1975): features of the magnitude do not mind its phase,
     and what was heard is there some tenths of a millisecond later. soxr, which files are read
     with, works in blocks and keeps up to 40 ms back at its high quality: too long to wait for
-    when a step lasts 80 ms. The chunks may have any length.
+    when a step lasts 80 ms. The chunks may have any length; blocks of 10 or 20 ms cost
+    least, for the phases repeat in them and a few products with fixed weights do.
 
     Raises:
         UsageError: the rates have no small common ratio.
@@ -51,34 +55,59 @@ class LiveResampler:
         padded[: len(prototype)] = prototype
         filters = padded.reshape(taps, up).T[:, ::-1]
         filters = filters / filters.sum(axis=1, keepdims=True)
-        self._filters: NDArray[np.float32] = filters.astype(np.float32)
+        self._filters: _Array = filters.astype(np.float32)
         # What the next outputs look back at, and the part that is new.
-        self._buffer: NDArray[np.float32] = np.zeros(taps + _LONGEST_PART, np.float32)
+        self._buffer: _Array = np.zeros(taps + _LONGEST_PART, np.float32)
         self._windows = np.lib.stride_tricks.sliding_window_view(self._buffer, taps)
         self._at = 0  # of the next output after the first new input, in parts of an input
         self._places = down * np.arange(_LONGEST_PART * up // down + 2)
+        # A frame is the shortest part after which the phases come again, or a few of those.
+        n_repeats = max(1, _BAND // up)
+        self._frame, self._n_frame = n_repeats * down, n_repeats * up
+        self._bands = self._make_bands() if self._frame <= _LONGEST_PART else []
+        self._part = max(1, _LONGEST_PART // self._frame) * self._frame
+        self._part = min(self._part, _LONGEST_PART)
 
-    def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _make_bands(self) -> list[tuple[int, int, _Array]]:
+        """``(first input, first output, weights (inputs, outputs))``, which cover a frame."""
+        bands = []
+        for first in range(0, self._n_frame, _BAND):
+            places = self._down * np.arange(first, min(first + _BAND, self._n_frame))
+            newest, phases = np.divmod(places, self._up)
+            weights = np.zeros((newest[-1] - newest[0] + self._taps, len(places)), np.float32)
+            for column, (begin, phase) in enumerate(zip(newest - newest[0], phases, strict=True)):
+                weights[begin : begin + self._taps, column] = self._filters[phase]
+            bands.append((int(newest[0]), first, weights))
+        return bands
+
+    def push(self, samples: _Array) -> _Array:
         """All outputs before the sample that comes next, ``(n,) float32`` to ``(m,) float32``."""
         if not self._taps:
             return samples
         parts = [
-            self._push(samples[i : i + _LONGEST_PART])
-            for i in range(0, len(samples), _LONGEST_PART)
+            self._push(samples[i : i + self._part]) for i in range(0, len(samples), self._part)
         ]
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.float32), *parts])
 
-    def _push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        held = self._taps - 1
-        self._buffer[held : held + len(samples)] = samples
+    def _push(self, samples: _Array) -> _Array:
+        held, n_new = self._taps - 1, len(samples)
+        self._buffer[held : held + n_new] = samples
         # Outputs before the time of the input that comes next.
-        n = max(0, (len(samples) * self._up - 1 - self._at) // self._down + 1)
-        newest, phases = np.divmod(self._at + self._places[:n], self._up)
-        out: NDArray[np.float32] = np.einsum(
-            "kt,kt->k", self._windows[newest], self._filters[phases]
-        )
-        self._at += self._down * n - len(samples) * self._up
-        self._buffer[:held] = self._buffer[len(samples) : len(samples) + held].copy()
+        n = max(0, (n_new * self._up - 1 - self._at) // self._down + 1)
+        out: _Array = np.empty(n, np.float32)
+        n_frames = n_new // self._frame if self._bands and self._at == 0 else 0
+        for number in range(n_frames):
+            old, new = number * self._frame, number * self._n_frame
+            for first, begin, weights in self._bands:
+                rows, columns = weights.shape
+                heard = self._buffer[old + first : old + first + rows]
+                np.dot(heard, weights, out=out[new + begin : new + begin + columns])
+        done = n_frames * self._n_frame
+        if done < n:
+            newest, phases = np.divmod(self._at + self._places[done:n], self._up)
+            np.einsum("kt,kt->k", self._windows[newest], self._filters[phases], out=out[done:])
+        self._at += self._down * n - n_new * self._up
+        self._buffer[:held] = self._buffer[n_new : n_new + held].copy()
         return out
 
 

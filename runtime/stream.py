@@ -20,7 +20,8 @@ from edge_ser.runtime.timing import Hook, Hooks, clock
 
 __all__ = ["Stream"]
 
-_INT16_SCALE = np.float32(1.0 / 32768.0)
+# An array without axes: numpy would make one of a number in every call.
+_INT16_SCALE = np.array(1.0 / 32768.0, np.float32)
 _LARGEST_SAMPLE = 1e6  # far beyond -1..1 and even int16 units, far from overflow in a square
 
 
@@ -185,7 +186,7 @@ class Stream:
         part = pcm[start : start + self._size - begin]
         self._filled = end = begin + len(part)
         if part.dtype == np.int16:
-            np.multiply(part, _INT16_SCALE, out=self._samples[begin:end])
+            np.multiply(part, _INT16_SCALE, self._samples[begin:end])
         else:
             self._samples[begin:end] = part
         return len(part)

@@ -226,6 +226,7 @@ class Hooks:
                 self._stream_id,
             )
             among.remove(hook)
+            return
         took = clock() - begin
         if took > _SLOW_SHARE * self._deadline_ns and id(hook) not in self._slow:
             self._slow.add(id(hook))

@@ -20,6 +20,7 @@ __all__ = ["TraceHook"]
 
 _HEAD = '{"displayTimeUnit":"ms","traceEvents":[\n'
 _TAIL = "\n]}\n"
+_THOUSANDTHS = [f"{n:03d}" for n in range(1000)]  # formatting with a width takes far longer
 
 
 class TraceHook:
@@ -85,15 +86,18 @@ class TraceHook:
             template = self._templates[track, block.stages] = self._template(track, block.stages)
         starts, durations = block.starts_ns, block.durations_ns
         steps, slices = durations.shape
-        # Microseconds and thousandths of the begin and of the duration of every stage and of
-        # the whole step; then the number of the step.
-        table = np.empty((steps, 4 * slices + 1), np.int64)
-        numbers = table[:, :-1].reshape(steps, slices, 4)
-        np.divmod(starts, 1000, out=(numbers[:, :-1, 0], numbers[:, :-1, 1]))
-        numbers[:, -1, :2] = numbers[:, 0, :2]
-        np.divmod(durations, 1000, out=(numbers[:, :, 2], numbers[:, :, 3]))
-        table[:, -1] = np.arange(block.first, block.first + steps)
-        self._file.add((template * steps) % tuple(table.ravel().tolist()))
+        # Of the begin and of the duration of every stage and of the whole step, microseconds
+        # and thousandths; then the number of the step.
+        nanoseconds = np.empty((steps, slices, 2), np.int64)
+        nanoseconds[:, :-1, 0], nanoseconds[:, -1, 0] = starts, starts[:, 0]
+        nanoseconds[:, :, 1] = durations
+        whole, rest = np.divmod(nanoseconds.reshape(steps, -1), 1000)
+        values: list[int | str] = [0] * (steps * (4 * slices + 1))
+        for column, (us, ns) in enumerate(zip(whole.T.tolist(), rest.T.tolist(), strict=True)):
+            values[2 * column :: 4 * slices + 1] = us
+            values[2 * column + 1 :: 4 * slices + 1] = [_THOUSANDTHS[n] for n in ns]
+        values[4 * slices :: 4 * slices + 1] = range(block.first, block.first + steps)
+        self._file.add((template * steps) % tuple(values))
         for row in block.late:
             end_us = int(starts[row, 0] + durations[row, -1]) / 1e3
             self._file.add(
@@ -149,7 +153,7 @@ class TraceHook:
         return f'"pid":{self._pid},"tid":{track},"args":{{"step":{step}}}}},\n'
 
     def _template(self, track: int, stages: tuple[str, ...]) -> str:
-        times = '"ph":"X","ts":%d.%03d,"dur":%d.%03d,'
+        times = '"ph":"X","ts":%d.%s,"dur":%d.%s,'
         place = f'"pid":{self._pid},"tid":{track}}},\n'
         names = [json.dumps(stage).replace("%", "%%") for stage in stages]
         lines = [f'{{"name":{name},"cat":"stage",{times}{place}' for name in names]

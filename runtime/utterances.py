@@ -65,10 +65,16 @@ class Segmenter:
 
     The rules are those of Silero's ``VADIterator`` with the minimum length of speech asked
     for before the begin is told rather than after the end.
+
+    Args:
+        settings: when an utterance begins and ends.
+        rate_hz: of the samples.
+        grid: utterances begin at a multiple of so many samples after the last :meth:`reset`.
     """
 
-    def __init__(self, settings: UtteranceSettings, rate_hz: int) -> None:
+    def __init__(self, settings: UtteranceSettings, rate_hz: int, grid: int = 1) -> None:
         self._settings = settings
+        self._grid = grid
 
         def samples(ms: float) -> int:
             return round(ms * rate_hz / 1000)
@@ -77,7 +83,7 @@ class Segmenter:
         self._min_silence = samples(settings.min_silence_ms)
         self._pad = samples(settings.pad_ms)
         self._max = samples(settings.max_speech_ms)
-        self.look_back = self._pad + self._min_speech + samples(settings.min_silence_ms)
+        self.look_back = self._pad + self._min_speech + samples(settings.min_silence_ms) + grid
         """Samples before the present that a begin may reach back, at most."""
         self.reset(0)
 
@@ -93,6 +99,7 @@ class Segmenter:
         self._spoken = 0  # samples of it above the threshold
         self._last = 0  # end of the last speech
         self._earliest = sample  # an utterance never reaches back into the one before
+        self._origin = sample
 
     def window(self, probability: float, begin: int, end: int) -> list[Cut]:
         """What follows from the window ``[begin, end)`` of the stream."""
@@ -106,9 +113,12 @@ class Segmenter:
         if end - self._last >= self._min_silence and not speech:
             return [self._close(min(self._last + self._pad, end), "silence")]
         if end - self._open >= self._max:
-            closed = self._close(end, "max_speech")
-            self._open, self._last = end, end
-            return [closed, Cut(True, end, "continued")]
+            if self._last < end:  # in a pause: what is said next begins anew
+                return [self._close(min(self._last + self._pad, end), "max_speech")]
+            cut = max(self._on_grid(end), self._open + self._grid)
+            closed = self._close(cut, "max_speech")
+            self._open, self._last = cut, end
+            return [closed, Cut(True, cut, "continued")]
         return []
 
     def _waiting(self, speech: bool, probability: float, begin: int, end: int) -> list[Cut]:
@@ -119,7 +129,10 @@ class Segmenter:
             self._last = end
             if self._spoken >= self._min_speech:
                 # A stutter may stretch long; more than the look-back is not kept anywhere.
-                start = max(self._first - self._pad, self._earliest, end - self.look_back)
+                furthest = max(self._earliest, end - self.look_back)
+                start = self._on_grid(self._first - self._pad)
+                if start < furthest:
+                    start = min(self._on_grid(furthest + self._grid - 1), end)
                 self._open, self._first = start, None
                 return [Cut(True, start, "speech")]
         elif self._first is not None and (
@@ -128,6 +141,10 @@ class Segmenter:
         ):
             self._first = None  # a click or a cough
         return []
+
+    def _on_grid(self, sample: int) -> int:
+        """The last place of the grid up to ``sample``."""
+        return sample - (sample - self._origin) % self._grid
 
     def _close(self, sample: int, reason: str) -> Cut:
         self._open, self._first, self._spoken = None, None, 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -73,6 +74,7 @@ def _run(folder: Path, progress: Progress) -> tuple[int, list[str]]:
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, errors="replace",
+        env={**os.environ, "PYTHONSAFEPATH": "1"},  # a json.py where the user stands is not ours
     ) as child:  # fmt: skip
         assert child.stdout is not None
         try:

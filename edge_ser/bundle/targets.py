@@ -27,6 +27,8 @@ class BundleTarget:
         engine: backend whose engine is built before the service starts, None for the CPU.
         groups: that own the devices it needs, where they exist.
         system_packages: whether Python sees the packages of the system (JetPack's TensorRT).
+        pure: packages of pure Python that the registry has as a source only; their wheels are
+            made on the host.
         compiled: packages that no registry has wheels of; their sources go along and are
             compiled on the board where it has the CUDA toolkit.
         build_needs: wheels that compiling them takes.
@@ -40,6 +42,7 @@ class BundleTarget:
     engine: str | None
     groups: tuple[str, ...]
     system_packages: bool = False
+    pure: tuple[str, ...] = ()
     compiled: tuple[str, ...] = ()
     build_needs: tuple[str, ...] = ()
 
@@ -78,6 +81,7 @@ TARGETS = (
         (*_SERVICE, "rtx"),
         "tensorrt-rtx",
         ("audio", "video", "render"),
+        pure=("tensorrt-rtx-cu12",),
         compiled=_PYCUDA["compiled"],
         build_needs=_PYCUDA["build_needs"],
     ),

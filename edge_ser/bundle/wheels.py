@@ -63,9 +63,12 @@ def fetch(target: BundleTarget, python: str, wheel: Path, folder: Path) -> list[
     """
     with tempfile.TemporaryDirectory() as temporary:
         found = Path(temporary)
+        for package in target.pure:
+            _pip("wheel", "--no-deps", "-w", temporary, package)
         _pip(
             "download",
             *_for(target, python),
+            f"--find-links={temporary}",
             "-d",
             temporary,
             f"{wheel}[{','.join(target.extras)}]",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_ser.cli.options import add_json, print_json
-from edge_ser.errors import MissingExtra
+from edge_ser.errors import MissingExtra, UsageError
+from edge_ser.files import check_writable
 
 if TYPE_CHECKING:
     from edge_ser.converters.engine.build import Built
@@ -61,6 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", action="append", default=[], metavar="CORPUS=DIR", help="labelled clips for that"
     )
     parser.add_argument("--limit", type=int, default=120, metavar="N", help="clips of --data (120)")
+    parser.add_argument(
+        "--lint", metavar="VERSION",
+        help="build nothing: name the nodes that this TensorRT (8.5.2, 10.3) would refuse or "
+        "run in float; needs neither TensorRT nor a GPU",
+    )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="build even if the cache has it")
     add_json(parser)
 
@@ -71,6 +78,10 @@ def execute(options: argparse.Namespace) -> int:
         import onnx  # noqa: F401 - said here in one line instead of deep inside
     except ImportError as error:
         raise MissingExtra("onnx", "tensorrt", "build engines") from error
+    if options.lint is not None:
+        from edge_ser.cli.build_lint import lint_pack
+
+        return lint_pack(options)
     from edge_ser.converters.engine.build import Limits, build_variant, capabilities_for
     from edge_ser.converters.engine.settings import parse_capabilities
     from edge_ser.converters.engine.variants import (
@@ -83,6 +94,7 @@ def execute(options: argparse.Namespace) -> int:
     from edge_ser.pack import open_pack
     from edge_ser.runtime.parity import clips_of
 
+    _check_flags(options)
     asked = parse_capabilities(options.compute_capability)
     pack = open_pack(options.pack)
     bindings, host = load_bindings(options.backend), find_host()
@@ -126,6 +138,28 @@ def execute(options: argparse.Namespace) -> int:
         built = build(default_variant(options.backend, capabilities), automatic=True)
     _show(options, built, note)
     return 0
+
+
+def _check_flags(options: argparse.Namespace) -> None:
+    """Find out before the work what would be wrong after it."""
+    share = options.min_int8_share
+    if share is not None and not 0.0 <= share <= 1.0:
+        raise UsageError(f"--min-int8-share is a share from 0 to 1, got {share}")
+    if options.limit < 1:
+        raise UsageError(f"--limit must be 1 or more, got {options.limit}")
+    if options.out is not None:
+        check_writable(options.out)
+    if options.timing_cache is not None:
+        file = Path(options.timing_cache)
+        check_writable(file)
+        if file.exists() and not os.access(file, os.R_OK):
+            raise UsageError(f"--timing-cache {file} cannot be read")
+        if options.backend == "tensorrt-rtx":
+            print(
+                "edge-ser: --timing-cache does nothing for tensorrt-rtx, which times kernels on "
+                "the user's GPU",
+                file=sys.stderr,
+            )
 
 
 def _show(options: argparse.Namespace, built: Built, note: str | None) -> None:

@@ -34,9 +34,9 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from edge_ser.runtime.devices import devices
+    from edge_ser.runtime.devices import at_its_own_rate, devices
 
-    found = devices()
+    found = [at_its_own_rate(device) for device in devices()]
     if options.json:
         print_json({"microphones": [device.to_dict() for device in found]})
         return 0

@@ -6,12 +6,16 @@ import argparse
 import contextlib
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_ser.cli.live_options import add_gate, smoothing_settings, utterance_settings
 from edge_ser.cli.options import add_model, open_recognizer
-from edge_ser.errors import UsageError
+from edge_ser.errors import EdgeSerError, UsageError
+
+if TYPE_CHECKING:
+    from edge_ser.runtime.live_source import SampleSource
 
 __all__ = ["add_arguments", "execute"]
 
@@ -23,10 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8765, help="port (default: 8765)")
     parser.add_argument(
         "--input",
-        default="mic",
         metavar="INPUT",
         help="mic, mic:NAME, tcp://HOST:PORT, tcp-listen://HOST:PORT, ros:/TOPIC or none "
-        "(default: mic)",
+        "(default: the microphone where there is one)",
     )
     parser.add_argument("--token", help="asked of clients (default: made up beyond loopback)")
     parser.add_argument(
@@ -64,7 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
     from edge_ser.runtime.hold import Hold
-    from edge_ser.runtime.live_source import opener
     from edge_ser.runtime.serve.guard import is_loopback
     from edge_ser.runtime.serve.run import bind, choose_token, run
     from edge_ser.runtime.serve.service import Service, ServiceSettings
@@ -80,7 +82,7 @@ def execute(options: argparse.Namespace) -> int:
     )
     token = choose_token(options.token, options.host)
     recognizer = open_recognizer(options)
-    open_source = None if options.input == "none" else opener(options.input, recognizer.rate_hz)
+    open_source = _source(options.input, recognizer.rate_hz)
     hold = Hold(options.hold_cool_down_ms)
     loopback = is_loopback(options.host)
     logging.getLogger("edge_ser").setLevel(logging.INFO)
@@ -97,11 +99,16 @@ def execute(options: argparse.Namespace) -> int:
 
             sinks.append(closing.enter_context(RosBridge(options.device_id, hold=hold)))
         service = Service(
-            recognizer, settings, open_source=open_source, hold=hold, sinks=tuple(sinks)
+            recognizer,
+            settings,
+            open_source=open_source,
+            needs_source=options.input is not None,
+            hold=hold,
+            sinks=tuple(sinks),
         )
         if options.record is not None:
             if service.live is None:
-                raise UsageError("--record needs a microphone, and --input is none")
+                raise UsageError("--record needs a live source, and there is none; see --input")
             from edge_ser.runtime.record import Recording
 
             closing.enter_context(Recording(options.record, service.live))
@@ -121,6 +128,25 @@ def execute(options: argparse.Namespace) -> int:
             loopback=loopback,
         )
     return 0
+
+
+def _source(asked: str | None, rate_hz: int) -> Callable[[], SampleSource] | None:
+    """What opens the source that was asked for; None for a service without one.
+
+    A machine that cannot have a microphone serves streams and files all the same, unless one
+    was asked for.
+    """
+    from edge_ser.runtime.live_source import opener
+
+    if asked == "none":
+        return None
+    if asked is not None:
+        return opener(asked, rate_hz)
+    try:
+        return opener("mic", rate_hz)
+    except EdgeSerError as error:
+        print(f"edge-ser: no microphone, streams and files only ({error})", file=sys.stderr)
+        return None
 
 
 def _positive(value: int, flag: str) -> int:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from edge_ser.errors import BackendError
@@ -13,6 +14,16 @@ from edge_ser.errors import BackendError
 __all__ = ["Sidecar", "TensorRecord", "read_sidecar", "sidecar_path"]
 
 FORMAT = 1
+_TYPES: dict[type | UnionType, tuple[str, ...]] = {
+    str: (
+        "backend", "version", "pack", "target", "onnx_sha256", "network_sha256", "precision",
+        "base", "engine_sha256", "built_at", "edge_ser",
+    ),
+    str | None: ("gpu", "driver", "cuda", "l4t"),
+    dict: ("settings", "report"),
+    list: ("tensors", "compute_capabilities"),
+    bool: ("automatic",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -133,10 +144,10 @@ def parse_sidecar(values: Any, where: Path) -> Sidecar:
     odd = sorted(set(values) ^ known)
     if odd:
         raise BackendError(f"{where}: key {odd[0]!r} is unknown or missing; build the engine again")
-    texts = ("backend", "version", "pack", "target", "onnx_sha256", "precision", "engine_sha256")
     try:
-        if not all(isinstance(values[key], str) for key in texts):
-            raise TypeError
+        for kind, keys in _TYPES.items():
+            if not all(isinstance(values[key], kind) for key in keys):
+                raise TypeError
         if type(values["engine_bytes"]) is not int:
             raise TypeError
         tensors = tuple(

@@ -107,7 +107,6 @@ class PackStore:
         """
         pack = open_pack(source)
         name = pack.manifest.name
-        manifest = pack.raw(MANIFEST)
         pack.verify()
         if not is_name(name):
             raise PackError(
@@ -119,7 +118,7 @@ class PackStore:
             if activate:
                 self._refuse_older(pack.manifest, allow_older)
             folder = self.folder / name
-            if not self._has(folder, manifest):
+            if not self._has(folder, pack):
                 with copied(pack, self.folder) as copy:
                     self.signature_of(open_pack(copy))  # the source may have changed meanwhile
                     check(copy)
@@ -269,8 +268,8 @@ class PackStore:
             self.signature_of(pack)
         return folder
 
-    def _has(self, folder: Path, manifest: bytes | None) -> bool:
-        """Whether this very pack stands there already, whole.
+    def _has(self, folder: Path, new: Pack) -> bool:
+        """Whether this very pack stands there already, whole and with this signature.
 
         Raises:
             PackError: another one of the same name does.
@@ -282,20 +281,20 @@ class PackStore:
             pack.verify()
         except PackError:
             return False  # damaged: the new copy repairs it
-        if pack.raw(MANIFEST) != manifest:
+        if pack.raw(MANIFEST) != new.raw(MANIFEST):
             raise PackError(
                 f"another {folder.name} is installed already, with other content; give the new "
                 f"one a version of its own, or: edge-ser pack remove {folder.name}"
             )
-        return True
+        return pack.raw(SIGNATURE) == new.raw(SIGNATURE)
 
     def _switch(self, name: str | None) -> None:
         try:
             selection = self.selection
+            if name == selection.active:
+                return
         except PackError:
             selection = Selection()  # choosing again is the cure for a damaged choice
-        if name == selection.active:
-            return
         write_selection(self.folder, Selection(name, selection.active, None if name is None else 0))
 
     def _go_back(self, selection: Selection) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -43,12 +44,17 @@ class CudaDevice:
             self._context: Any = cuda.Device(ordinal).retain_primary_context()
         except cuda.Error as error:
             raise BackendError(f"GPU {ordinal} cannot be used: {error}") from error
+        # pycuda's own destructor takes a primary context for another kind and complains at exit.
+        atexit.register(self._context.detach)
         self.driver = driver or Driver()
         self.handle = ctypes.c_void_p(self._context.handle)
 
     @contextmanager
     def current(self) -> Iterator[None]:
         """Make this GPU the one that this thread uses, and put back what was there.
+
+        Whatever pycuda makes or frees must be made and freed inside: elsewhere it frees only in
+        the thread that made it, and otherwise leaks with a warning.
 
         Raises:
             BackendError: anything that CUDA refuses inside.
@@ -57,15 +63,20 @@ class CudaDevice:
         try:
             yield
         except self._cuda.MemoryError as error:
-            free, total = self._cuda.mem_get_info()
             raise BackendError(
-                f"the GPU has no memory left for another stream ({free >> 20} of "
-                f"{total >> 20} MB free): {error}"
+                f"the GPU has no memory left for another stream{self._free_memory()}: {error}"
             ) from error
         except self._cuda.Error as error:
             raise BackendError(f"CUDA failed: {error}") from error
         finally:
             self._context.pop()
+
+    def _free_memory(self) -> str:
+        try:
+            free, total = self._cuda.mem_get_info()
+        except self._cuda.Error:  # after some faults nothing works any more
+            return ""
+        return f" ({free >> 20} of {total >> 20} MB free)"
 
     def stream(self) -> Any:
         """A stream of its own; ``handle`` is what TensorRT takes."""
@@ -91,6 +102,8 @@ class CudaDevice:
 class StateBlock:
     """Several tensors in one allocation, so that one copy moves them all.
 
+    Freed with the last reference, which must go while the context is current.
+
     Attributes:
         addresses: of each tensor on the GPU.
         nbytes: of the block.
@@ -108,11 +121,8 @@ class StateBlock:
         self.addresses = [self.base + offset for offset in offsets]
         for address, array in zip(self.addresses, arrays, strict=True):
             cuda.memcpy_htod(address, np.ascontiguousarray(array))
+        cuda.Context.synchronize()  # a copy may still be on its way, and no stream waits for it
 
     def copy_from(self, other: StateBlock, stream: Any) -> None:
         """Take the content of a block of the same layout, in the order of ``stream``."""
         self._cuda.memcpy_dtod_async(self.base, other.base, self.nbytes, stream)
-
-    def free(self) -> None:
-        """Give the memory back; the context must be current."""
-        self._memory.free()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from edge_ser.errors import BackendError
@@ -59,6 +60,15 @@ class Driver:
             said = (text.value or b"unknown error").decode()
             raise BackendError(f"CUDA error {status} while {doing}: {said}")
 
+    @contextmanager
+    def current(self, context: ctypes.c_void_p) -> Iterator[None]:
+        """Make ``context`` current in this thread, and put back what was there."""
+        self.check(self.cuda.cuCtxPushCurrent_v2(context), "making the GPU current")
+        try:
+            yield
+        finally:
+            self.cuda.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+
     def synchronize(self, stream: ctypes.c_void_p) -> None:
         """Wait until ``stream`` is empty."""
         self.check(self.cuda.cuStreamSynchronize(stream), "waiting for the GPU")
@@ -87,16 +97,17 @@ class CudaGraph:
             done = enqueue()
         finally:  # a capture that is never ended would poison the stream
             status = cuda.cuStreamEndCapture(stream, ctypes.byref(graph))
-        if not done:
-            raise BackendError("TensorRT refused to enqueue a step into a CUDA graph")
-        check(status, "ending a CUDA graph")
         try:
+            if not done:
+                raise BackendError("TensorRT refused to enqueue a step into a CUDA graph")
+            check(status, "ending a CUDA graph")
             check(
                 cuda.cuGraphInstantiateWithFlags(ctypes.byref(self._exec), graph, 0),
                 "instantiating a CUDA graph",
             )
         finally:
-            cuda.cuGraphDestroy(graph)
+            if graph:
+                cuda.cuGraphDestroy(graph)
         self._launch = cuda.cuGraphLaunch
 
     def launch(self) -> bool:

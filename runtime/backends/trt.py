@@ -108,12 +108,13 @@ class TrtEngine:
         """New streams that step one after the other."""
         return OneByOne(self, n_streams)
 
-    def context(self) -> Any:
-        """A new execution context; RTX captures and launches its own CUDA graph."""
+    def context(self, graph: bool = True) -> Any:
+        """A new execution context; RTX captures and launches its own CUDA graph if ``graph``."""
         engine, trt = self._engine, self._bindings.trt
         if self._bindings.is_rtx and hasattr(engine, "create_runtime_config"):
             runtime_config = engine.create_runtime_config()
-            runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            if graph:
+                runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             context = engine.create_execution_context(runtime_config)
         else:
             context = engine.create_execution_context()
@@ -142,7 +143,7 @@ class TrtEngine:
         profiler = Profiler()
 
         def profiled() -> Any:
-            context = self.context()
+            context = self.context(graph=False)
             context.profiler = profiler
             return context
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import weakref
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +15,7 @@ from edge_ser.engines.log import explain
 from edge_ser.errors import BackendError
 from edge_ser.pack import Target
 from edge_ser.runtime.backends.base import initial_state
-from edge_ser.runtime.backends.cuda_device import CudaDevice, StateBlock
+from edge_ser.runtime.backends.cuda_device import CudaDevice
 from edge_ser.runtime.backends.cuda_graph import CudaGraph
 
 __all__ = ["TrtStream"]
@@ -53,6 +53,7 @@ class TrtStream:
         errors: list[str],
     ) -> None:
         self._device, self._errors = device, errors
+        self._graphs: list[CudaGraph] = []
         begin = [initial_state(spec) for spec in target.states]
         with device.current():
             self._stream = device.stream()
@@ -74,16 +75,17 @@ class TrtStream:
                 for launch in self._launches:
                     self._check(launch())
                     device.driver.synchronize(self._handle)
-            graphs = [] if launches_itself else self._capture()
+            if not launches_itself:
+                self._capture()
+            for launch in self._launches:  # the first launch of a graph uploads it
+                self._check(launch())
+                device.driver.synchronize(self._handle)
             self._restore()
         self._turn = 0
         self._current = ctypes.c_void_p()
         self._current_ref = ctypes.byref(self._current)
         self._get_current = device.driver.cuda.cuCtxGetCurrent
         self._wait = device.driver.cuda.cuStreamSynchronize
-        # Freed with the GPU current, in whatever thread the last reference goes.
-        blocks = [self._begin, *self._states]
-        weakref.finalize(self, _free, device, graphs, blocks).atexit = False
 
     def step(self) -> NDArray[np.float32]:
         """Run one step on ``mel``.
@@ -97,7 +99,7 @@ class TrtStream:
         if self._current.value == self._device.handle.value:
             self._run()
         else:
-            with self._device.current():
+            with self._device.driver.current(self._device.handle):
                 self._run()
         return self._logits
 
@@ -120,23 +122,38 @@ class TrtStream:
         execute = context.execute_async_v3
         return lambda: bool(execute(handle))
 
-    def _capture(self) -> list[CudaGraph]:
+    def _capture(self) -> None:
         """A graph per parity; without graphs a step takes longer but gives the same."""
-        graphs: list[CudaGraph] = []
         try:
             for launch in self._launches:
-                graphs.append(CudaGraph(self._device.driver, self._handle, launch))  # noqa: PERF401
+                self._graphs.append(CudaGraph(self._device.driver, self._handle, launch))
         except BackendError as error:
             log.warning("no CUDA graph for this engine, steps are enqueued one by one: %s", error)
-            for graph in graphs:
-                graph.destroy()
-            return []
-        self._launches = [graph.launch for graph in graphs]
-        return graphs
+            while self._graphs:
+                self._graphs.pop().destroy()
+            return
+        self._launches = [graph.launch for graph in self._graphs]
 
     def _restore(self) -> None:
         self._states[0].copy_from(self._begin, self._stream)
         self._device.driver.synchronize(self._handle)
+
+    def __del__(self) -> None:
+        """Free everything with the GPU current, in whatever thread the last reference goes.
+
+        A stream that was never finished, for want of memory say, frees what it got so far.
+        """
+        if sys.is_finalizing():
+            return  # the driver may be gone; the process takes everything along
+        try:
+            with self._device.current():
+                for graph in self._graphs:
+                    graph.destroy()
+                # TensorRT's contexts go before the memory they point to.
+                self._graphs, self._launches, self._contexts = [], [], []
+                self.__dict__.clear()
+        except BackendError as error:
+            log.warning("a stream could not be freed: %s", error)
 
     def _check(self, done: bool) -> None:
         if not done:
@@ -146,11 +163,3 @@ class TrtStream:
 def _bind(context: Any, name: str, address: int) -> None:
     if not context.set_tensor_address(name, address):
         raise BackendError(f"TensorRT takes no buffer for tensor {name!r}")
-
-
-def _free(device: CudaDevice, graphs: list[CudaGraph], blocks: list[StateBlock]) -> None:
-    with device.current():
-        for graph in graphs:
-            graph.destroy()
-        for block in blocks:
-            block.free()

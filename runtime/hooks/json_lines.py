@@ -30,6 +30,7 @@ class JsonLinesHook:
         self._file = LineFile(path, max_bytes=max_bytes)
         self._pending: defaultdict[int, list[StageTiming]] = defaultdict(list)
         self._names: dict[str, str] = {}
+        self._templates: dict[tuple[str, tuple[str, ...]], tuple[str, str]] = {}
 
     def on_stage(self, timing: StageTiming) -> None:
         """Keep a stage for the line of its step."""
@@ -51,25 +52,33 @@ class JsonLinesHook:
     def on_block(self, block: StepBlock) -> None:
         """Write the lines of many steps with one formatting."""
         durations = block.durations_ns
-        stages = ",".join(f"{json.dumps(stage)}:\0" for stage in block.stages)
-        line = (
-            (
-                f'{{"stream_id":{self._name(block.stream_id)},"step":\0,"start_ns":\0,'
-                f'"duration_ns":\0,"missed":\1,"stages_ns":{{{stages}}}}}\n'
-            )
-            .replace("%", "%%")
-            .replace("\0", "%d")
-        )
-        intime, late = line.replace("\1", "false"), line.replace("\1", "true")
+        lines_of = self._templates.get((block.stream_id, block.stages))
+        if lines_of is None:
+            lines_of = self._template(block.stream_id, block.stages)
+            self._templates[block.stream_id, block.stages] = lines_of
+        in_time, late = lines_of
         steps, n_stages = block.starts_ns.shape
         table = np.empty((steps, n_stages + 3), np.int64)
         table[:, 0] = np.arange(block.first, block.first + steps)
         table[:, 1] = block.starts_ns[:, 0]
         table[:, 2], table[:, 3:] = durations[:, -1], durations[:, :-1]
-        lines = [intime] * steps
+        lines = [in_time] * steps
         for row in block.late:
             lines[row] = late
         self._file.add("".join(lines) % tuple(table.ravel().tolist()))
+
+    def _template(self, stream_id: str, stages: tuple[str, ...]) -> tuple[str, str]:
+        """Lines of a step in time and of one too late, with places for the numbers."""
+        inside = ",".join(f"{json.dumps(stage)}:\0" for stage in stages)
+        line = (
+            (
+                f'{{"stream_id":{self._name(stream_id)},"step":\0,"start_ns":\0,'
+                f'"duration_ns":\0,"missed":\1,"stages_ns":{{{inside}}}}}\n'
+            )
+            .replace("%", "%%")
+            .replace("\0", "%d")
+        )
+        return line.replace("\1", "false"), line.replace("\1", "true")
 
     def _name(self, stream_id: str) -> str:
         name = self._names.get(stream_id)

@@ -26,7 +26,10 @@ def bind(host: str, port: int) -> socket.socket:
 
     Raises:
         InputError: the port is taken, or the address is not this machine's.
+        UsageError: there is no such port.
     """
+    if not 0 <= port <= 65535:  # getaddrinfo would take the remainder
+        raise UsageError(f"--port {port}: a number from 0 (any that is free) to 65535, please")
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind)

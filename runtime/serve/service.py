@@ -62,6 +62,7 @@ class Service:
         recognizer: the loaded pack.
         settings: bounds.
         open_source: opens the local microphone; None for a service without one.
+        needs_source: whether the service is ready only while that source gives samples.
         hold: shared with MQTT and ROS.
         sinks: further takers of the microphone's events (MQTT, ROS, a recording), called in
             the listener's thread; they must not wait.
@@ -73,6 +74,7 @@ class Service:
         settings: ServiceSettings | None = None,
         *,
         open_source: Callable[[], SampleSource] | None = None,
+        needs_source: bool = True,
         hold: Hold | None = None,
         sinks: tuple[Sink, ...] = (),
     ) -> None:
@@ -87,6 +89,7 @@ class Service:
         self.live: LiveStream | None = None
         self.listener: Listener | None = None
         self._sinks = sinks
+        self._needs_source = needs_source
         self._deadlines: DeadlineWatcher | None = None
         self._listening: Background | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -200,7 +203,9 @@ class Service:
             if self._listening is None or not self._listening.alive:
                 return False, "not listening"
             if self.listener.source is None:
-                return False, "the microphone is not there"
+                if self._needs_source:
+                    return False, "the microphone is not there"
+                return True, "ready for streams; the microphone is not there"
         return True, "ready"
 
     @property

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from making.field import field_pack
 
+import edge_ser.bundle.wheels as wheels_module
 from edge_ser.bundle.lean import UNUSED, make_lean
 from edge_ser.bundle.make import make_bundle
 from edge_ser.bundle.size import main as size_main
 from edge_ser.bundle.size import measure
 from edge_ser.bundle.targets import TARGETS, target_named
+from edge_ser.bundle.wheels import fetch
 from edge_ser.cli.main import main
 from edge_ser.errors import InputError, UsageError
 from edge_ser.pack import open_pack
@@ -94,7 +96,33 @@ def test_lean_takes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "edge_ser/training").mkdir()
     make_lean(tmp_path)
     assert (tmp_path / "edge_ser/training").exists(), "what trains here keeps what it needs"
+    engines = [
+        tmp_path / "onnxruntime" / name for name in ("quantization", "transformers", "tools")
+    ]
+    for folder in (tmp_path / "onnx", *engines):
+        folder.mkdir(exist_ok=True)
+    make_lean(tmp_path)
+    assert all(folder.exists() for folder in engines), "and what builds engines"
     assert all(UNUSED.values())
+
+
+def test_what_the_registry_has_as_a_source_only_becomes_a_wheel_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr(wheels_module, "_pip", lambda *words: calls.append(words))
+    fetch(target_named("x86-rtx"), "3.12", tmp_path / "edge_ser.whl", tmp_path)
+    (first, second) = calls
+    assert (first[0], first[-1]) == ("wheel", "tensorrt-rtx-cu12")
+    folder = first[first.index("-w") + 1]
+    assert second[0] == "download"
+    assert f"--find-links={folder}" in second
+
+
+def test_headers_outlive_what_is_compiled() -> None:
+    """pycuda is compiled with the headers of numpy, which the lean installation has not."""
+    text = (FILES / "install.sh").read_text()
+    assert text.index("--no-build-isolation") < text.index("edge_ser.bundle.lean")
 
 
 def test_size_is_itemised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

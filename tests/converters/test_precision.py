@@ -16,7 +16,17 @@ from edge_ser.converters.precision import Candidate, choose_precision
 from edge_ser.errors import GateMissed
 from edge_ser.parity import Gates, Parity
 
-GOOD = Parity(200, 8000, 0.99, 0.99, 0.001, 0.004, 0.1, 0)
+GOOD = Parity(
+    clips=200,
+    steps=8000,
+    agreement=0.99,
+    step_agreement=0.99,
+    decided_agreement=0.99,
+    uar_change=0.001,
+    mean_score_error=0.004,
+    worst_score_error=0.1,
+    worst_clip=0,
+)
 BAD = replace(GOOD, agreement=0.5)
 
 

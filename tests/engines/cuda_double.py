@@ -31,6 +31,7 @@ class Gpu:
         self.can_capture = True
         self.fails: set[str] = set()
         self.free_bytes = 1 << 30
+        self.leaked: list[str] = []
         self._thread = threading.local()
 
     @property
@@ -44,6 +45,11 @@ class Gpu:
         if not self.stack or self.stack[-1] != HANDLE:
             raise AssertionError("a CUDA call without the context being current")
 
+    def freed(self, what: str) -> None:
+        """pycuda frees nothing in a thread in which its context is not current."""
+        if not self.stack or self.stack[-1] != HANDLE:
+            self.leaked.append(what)
+
     def allocate(self, nbytes: int) -> np.ndarray:
         self.must_be_current()
         array = np.full(nbytes, 0xCD, np.uint8)
@@ -53,7 +59,7 @@ class Gpu:
     def view(self, address: int, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
         """The tensor at an address, which must lie in live memory."""
         nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        for base, array in self.memory.items():
+        for base, array in list(self.memory.items()):  # other threads allocate meanwhile
             if base <= address and address + nbytes <= base + array.nbytes:
                 begin = address - base
                 return array[begin : begin + nbytes].view(dtype).reshape(shape)
@@ -118,8 +124,8 @@ class Libcuda:
         nothing = lambda *arguments: 0  # noqa: E731
         for name, action in {
             "cuCtxGetCurrent": current,
-            "cuCtxPushCurrent_v2": nothing,
-            "cuCtxPopCurrent_v2": nothing,
+            "cuCtxPushCurrent_v2": lambda handle: gpu.stack.append(handle.value) or 0,
+            "cuCtxPopCurrent_v2": lambda pointer: put(pointer, gpu.stack.pop()) or 0,
             "cuGetErrorString": describe,
             "cuGraphDestroy": nothing,
             "cuGraphExecDestroy": nothing,
@@ -151,6 +157,9 @@ def pycuda_module(gpu: Gpu) -> types.ModuleType:
         def pop(self) -> None:
             assert gpu.stack.pop() == HANDLE
 
+        def detach(self) -> None:
+            pass
+
     class Device:
         def __init__(self, ordinal: int) -> None:
             if ordinal:
@@ -159,11 +168,19 @@ def pycuda_module(gpu: Gpu) -> types.ModuleType:
         def retain_primary_context(self) -> Context:
             return Context()
 
+    class Contexts:
+        @staticmethod
+        def synchronize() -> None:
+            gpu.must_be_current()
+
     class Stream:
         def __init__(self, flags: int = 0) -> None:
             gpu.must_be_current()
             assert flags == 1, "the stream must not wait for the default stream"
             self.handle = id(self)
+
+        def __del__(self) -> None:
+            gpu.freed("stream")
 
     class Memory:
         def __init__(self, nbytes: int) -> None:
@@ -175,11 +192,15 @@ def pycuda_module(gpu: Gpu) -> types.ModuleType:
         def __int__(self) -> int:
             return self._array.ctypes.data
 
-        def free(self) -> None:
-            gpu.must_be_current()
-            del gpu.memory[int(self)]
+        def __del__(self) -> None:
+            if hasattr(self, "_array"):
+                gpu.freed("memory")
+                del gpu.memory[int(self)]
 
     class Mapped(np.ndarray):
+        def __del__(self) -> None:
+            gpu.freed("mapped memory")
+
         def get_device_pointer(self) -> int:
             return self.ctypes.data
 
@@ -213,7 +234,7 @@ def pycuda_module(gpu: Gpu) -> types.ModuleType:
         gpu.view(to, np.uint8, (nbytes,))[...] = gpu.view(source, np.uint8, (nbytes,))
 
     driver.__dict__.update(
-        Error=Error, MemoryError=OutOfMemory, Device=Device, Stream=Stream, init=lambda: None,
+        Error=Error, MemoryError=OutOfMemory, Device=Device, Context=Contexts, Stream=Stream, init=lambda: None,
         mem_alloc=Memory, pagelocked_empty=pagelocked_empty, memcpy_htod=htod,
         memcpy_dtod_async=dtod, mem_get_info=lambda: (gpu.free_bytes, 1 << 33),
         host_alloc_flags=types.SimpleNamespace(DEVICEMAP=2),

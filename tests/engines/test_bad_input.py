@@ -49,6 +49,10 @@ def build(pack: Path, cache: Path, *flags: str, backend: str = "tensorrt-rtx") -
         (["--compute-capability", "7.5", "--precision", "fp32"], "no FP32 matrix products"),
         (["--compute-capability", "8.6", "--input", "nowhere.wav"], "nowhere.wav"),
         (["--compute-capability", "8.6", "--data", "nowhere"], "write it as corpus=DIR"),
+        (["--compute-capability", "8.6", "--min-int8-share", "nan"], "a share from 0 to 1"),
+        (["--compute-capability", "8.6", "--limit", "0"], "--limit must be 1 or more"),
+        (["--compute-capability", "8.6", "--out", "."], "Is a directory"),
+        (["--compute-capability", "8.6", "--timing-cache", "."], "Is a directory"),
     ],
 )
 def test_the_order(

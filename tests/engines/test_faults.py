@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
 import multiprocessing
 import os
 import resource
@@ -15,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_ser.engines import EngineCache, Host, check_engine, read_sidecar, sidecar_path
+from edge_ser.engines import EngineCache, Host, Sidecar, check_engine, read_sidecar, sidecar_path
 from edge_ser.engines.cache import store_engine
 from edge_ser.engines.host import has_int8, l4t_release
 from edge_ser.errors import BackendError, InputError
@@ -77,6 +80,19 @@ def test_each_fault_has_one_clear_message(
     with pytest.raises(BackendError):
         TrtEngine.load(pack, "tensorrt", engine=stored)
     assert "deserialize" not in gpu.calls
+
+
+@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Sidecar)])
+def test_no_value_of_a_sidecar_is_taken_on_trust(stored: Path, pack: Pack, key: str) -> None:
+    """Whatever stands there, the search of the cache ends with an engine or a reason."""
+    path = sidecar_path(stored)
+    right = json.loads(path.read_text())
+    for value in (None, 5, -1, "x", "", [], [1], {}, {"a": 1}, 1.5):
+        path.write_text(json.dumps({**right, key: value}))
+        cache = EngineCache(stored.parent)
+        cache.whole(stored, pack)
+        with contextlib.suppress(BackendError):
+            cache.find(pack, "tensorrt", VERSION, ORIN)
 
 
 def rtx(pack: Pack, engine: Path, content: bytes) -> None:

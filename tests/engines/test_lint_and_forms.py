@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 onnx = pytest.importorskip("onnx", reason="the linter reads ONNX")
 
+from edge_ser.cli import main
 from edge_ser.converters.half import to_half
 from edge_ser.converters.trt_lint import lint
 from edge_ser.errors import GateMissed, UsageError
@@ -102,6 +104,10 @@ def plugin(graph: Any) -> None:
     item.domain, item.op_type = "com.microsoft", "FastGelu"
 
 
+def unsigned_by_default(graph: Any) -> None:
+    del node(graph, "QuantizeLinear", "middle0.joined.q").input[2]
+
+
 def two_inputs(graph: Any) -> None:
     del node(graph, "DequantizeLinear", "middle0.joined.dq").input[2]
 
@@ -131,6 +137,16 @@ def scalar(graph: Any) -> None:
         (bad_scale, "10.3.0", "error: DequantizeLinear 'middle0.weight': a scale is zero"),
         (unknown_operator, "8.6.2", "error: Gelu 'middle0': needs TensorRT 10.0"),
         (plugin, "11.4.0", "error: FastGelu 'middle0': domain 'com.microsoft'"),
+        (
+            unsigned_by_default,
+            "10.3.0",
+            "error: QuantizeLinear 'middle0.joined.q': it has no zero point",
+        ),
+        (
+            zero_point(np.int16(0)),
+            "11.4.0",
+            "error: QuantizeLinear 'middle0.joined.q': its type is int16",
+        ),
         (two_inputs, "8.5.2", "error: DequantizeLinear 'middle0.joined.dq': TensorRT 8.5.2 wants"),
         (scalar, "10.3.0", "error: DequantizeLinear 'three.dq': a scalar constant"),
     ],
@@ -147,6 +163,24 @@ def test_what_was_wrong_before_is_right_in_a_later_version(steps: Any) -> None:
     assert not [m for m in messages(model, "10.3.0") if m.startswith("error")]
     model = changed(steps["tensorrt"].onnx, two_inputs)
     assert not [m for m in messages(model, "8.6.2") if m.startswith("error")]
+
+
+@pytest.mark.parametrize("version", ["8.5.2", "8.6.2", "10.3.0", "10.13.3", "11.4.1"])
+def test_lint_without_tensorrt(
+    pack: Pack, version: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["build", str(pack.path), "--backend", "tensorrt", "--lint", version, "--json"]
+    assert main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["findings"] == []
+
+
+def test_lint_names_what_an_old_one_refuses(pack: Pack, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", str(pack.path), "--backend", "tensorrt", "--lint", "8.2.1"]) == 2
+    told = capsys.readouterr()
+    assert "the model has opset 16, TensorRT 8.2.1 parses up to 13" in told.out
+    assert "would refuse" in told.err
+    assert main(["build", str(pack.path), "--backend", "tensorrt", "--lint", "new"]) == 2
+    assert "is no version" in capsys.readouterr().err
 
 
 def run(model: Any, states: Any, mels: np.ndarray) -> np.ndarray:

@@ -87,8 +87,14 @@ def test_a_step_is_one_launch_and_one_wait(engine: TrtEngine, gpu: cuda_double.G
     stream = engine.stream()
     gpu.calls.clear()
     logits_of(stream, frames(50))
-    assert set(gpu.calls) == {"cuCtxGetCurrent", "cuGraphLaunch", "cuStreamSynchronize"}
-    assert len(gpu.calls) == 150
+    switch = ["cuCtxPushCurrent_v2", "cuCtxPopCurrent_v2"]
+    step = ["cuCtxGetCurrent", "cuGraphLaunch", "cuStreamSynchronize"]
+    assert gpu.calls == [step[0], switch[0], *step[1:], switch[1]] * 50
+    gpu.calls.clear()
+    gpu.stack.append(cuda_double.HANDLE)  # a thread that has the GPU current switches nothing
+    logits_of(stream, frames(50))
+    gpu.stack.clear()
+    assert gpu.calls == step * 50
 
 
 def test_logits_and_mel_stay_where_they_are(engine: TrtEngine) -> None:
@@ -148,6 +154,54 @@ def test_memory_is_given_back(engine: TrtEngine, gpu: cuda_double.Gpu) -> None:
     assert sum(1 for a in gpu.memory.values() if a.nbytes > 10_000) == before
 
 
+def test_nothing_leaks_in_whatever_thread_a_stream_ends(
+    engine: TrtEngine, gpu: cuda_double.Gpu
+) -> None:
+    streams = [engine.stream()]
+    streams[0].step()
+    ender = threading.Thread(target=streams.clear)
+    ender.start()
+    ender.join()
+    assert gpu.leaked == []
+    graphs = [
+        gpu.calls.count(name) for name in ("cuGraphInstantiateWithFlags", "cuGraphExecDestroy")
+    ]
+    assert graphs == [2, 2]
+
+
+def test_a_stream_that_is_never_finished_leaks_nothing(
+    engine: TrtEngine, gpu: cuda_double.Gpu
+) -> None:
+    before = len(gpu.memory)
+    gpu.fails.add("execute_async_v3")
+    with pytest.raises(BackendError):
+        engine.stream()
+    gpu.fails.clear()
+    gc.collect()
+    assert gpu.leaked == []
+    assert len(gpu.memory) == before + 2  # the double keeps mapped memory
+
+
+def test_graphs_are_launched_once_before_the_first_step(
+    engine: TrtEngine, gpu: cuda_double.Gpu
+) -> None:
+    """The first launch uploads a graph, which no step should pay for."""
+    gpu.calls.clear()
+    engine.stream()
+    assert gpu.calls.count("cuGraphLaunch") == 2
+
+
+def test_a_capture_that_fails_midway_leaves_no_graph(
+    engine: TrtEngine, gpu: cuda_double.Gpu, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu.calls.clear()
+    gpu.fails.add("cuGraphInstantiateWithFlags")
+    stream = engine.stream()
+    assert "no CUDA graph" in caplog.text
+    assert gpu.calls.count("cuGraphDestroy") == gpu.calls.count("cuStreamEndCapture") == 1
+    stream.step()
+
+
 def test_a_step_that_fails_says_so(engine: TrtEngine, gpu: cuda_double.Gpu) -> None:
     stream = engine.stream()
     gpu.fails.add("cuGraphLaunch")
@@ -196,6 +250,8 @@ def test_rtx_makes_its_own_graph(
     engine = TrtEngine.load(pack, "tensorrt-rtx", engine=path)
     stream = engine.stream()
     assert [c.cuda_graph_strategy for c in engine._engine.configs] == ["whole", "whole"]
+    engine.profile(1)  # a profiler and a graph exclude each other
+    assert [c.cuda_graph_strategy for c in engine._engine.configs][2:] == [None, None]
     gpu.calls.clear()
     parity = compare_engines(
         pack.manifest, load_engine(pack, "onnxruntime", precision="int8"), engine

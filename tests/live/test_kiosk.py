@@ -43,6 +43,8 @@ SCREENS = {
     "laptop": (1366, 768),
     "panel": (1024, 600),
     "small": (800, 480),
+    "portrait": (1080, 1920),
+    "small-portrait": (480, 800),
 }
 
 

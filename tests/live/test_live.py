@@ -12,6 +12,7 @@ from edge_ser.events import Event
 from edge_ser.runtime import Recognizer
 from edge_ser.runtime.gate import LevelGate, SileroDetector, SpeechGate
 from edge_ser.runtime.live import LiveStream
+from edge_ser.runtime.live_source import BLOCK_MS
 from edge_ser.runtime.utterances import Segmenter, UtteranceSettings
 
 
@@ -106,11 +107,32 @@ def test_silence_does_not_run_the_model(recognizer: Recognizer) -> None:
 def test_long_speech_is_cut_without_a_gap(recognizer: Recognizer) -> None:
     settings = UtteranceSettings(max_speech_ms=1000)
     live = LiveStream(recognizer, gate=LoudnessGate(), utterances=settings)
-    events = stream_all(live, np.concatenate([voice(3.5), silence(1)]), 700)
+    events = stream_all(live, np.concatenate([voice(3.3), silence(1)]), 700)
     starts = [e.detail for e in events if e.type == "utterance.start"]
     ends = [e.detail for e in events if e.type == "utterance.end"]
     assert [e["reason"] for e in ends] == ["max_speech"] * 3 + ["silence"]
     assert [s["audio_start_ms"] for s in starts[1:]] == [e["audio_end_ms"] for e in ends[:-1]]
+
+
+def test_steps_end_where_blocks_of_the_microphone_do(recognizer: Recognizer) -> None:
+    settings = UtteranceSettings(max_speech_ms=1000)
+    live = LiveStream(recognizer, gate=LoudnessGate(), utterances=settings)
+    talk = np.concatenate([silence(0.713), voice(2.2), silence(0.651), voice(0.9), silence(1)])
+    steps = [e for e in stream_all(live, talk, 640) if e.type == "emotion" and not e.final]
+    assert len(steps) > 30
+    assert {e.audio_end_ms % BLOCK_MS for e in steps} == {0}
+
+
+def test_an_utterance_cut_in_a_pause_does_not_go_on() -> None:
+    segmenter = Segmenter(UtteranceSettings(max_speech_ms=1000), 16000, grid=640)
+    cuts = []
+    for number, p in enumerate([0.9] * 26 + [0.1] * 8 + [0.9] * 20):
+        cuts += segmenter.window(p, 512 * number, 512 * (number + 1))
+    assert [(c.begins, c.reason) for c in cuts] == [
+        (True, "speech"), (False, "max_speech"), (True, "speech"),
+    ]  # fmt: skip
+    assert cuts[1].sample == 26 * 512 + 1600
+    assert cuts[2].sample == (34 * 512 - 1600) // 640 * 640
 
 
 def test_a_click_is_no_utterance(recognizer: Recognizer) -> None:

@@ -21,7 +21,7 @@ from sound_server import SoundServer, missing
 from voices import silence, voice
 
 from edge_ser.errors import InputError
-from edge_ser.runtime import mic
+from edge_ser.runtime import devices, mic
 from edge_ser.runtime.devices import Device, find_device
 from edge_ser.runtime.live_source import SourceGone
 
@@ -64,7 +64,7 @@ class FakeSound:
         self.closed = False
         self.rate = 48000
 
-    def InputStream(self, **how: Any) -> FakeSound:  # noqa: N802
+    def RawInputStream(self, **how: Any) -> FakeSound:  # noqa: N802
         self.callback, self.finished = how["callback"], how["finished_callback"]
         self.size = how["blocksize"]
         if self.refuses:
@@ -77,7 +77,11 @@ class FakeSound:
 
     def give(self, *, overflow: bool = False, level: float = 0.0) -> None:
         block = np.full((self.size, 1), level, np.float32)
-        self.callback(block, len(block), None, SimpleNamespace(input_overflow=overflow))
+        self.callback(block.data, self.size, None, SimpleNamespace(input_overflow=overflow))
+
+    def check_input_settings(self, *_: Any, samplerate: int) -> None:
+        if samplerate != self.rate:
+            raise self.PortAudioError("Invalid sample rate [PaErrorCode -9997]")
 
     def abort(self, **_: Any) -> None:
         self.closed = True
@@ -91,6 +95,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeSound]:
         sd = FakeSound(**how)
         monkeypatch.setattr(mic, "sounddevice", lambda: sd)
         monkeypatch.setattr(mic, "devices", lambda: FOUND)
+        monkeypatch.setattr(devices, "sounddevice", lambda: sd)
         return sd
 
     return make
@@ -147,8 +152,8 @@ def test_what_is_lost_is_counted_and_no_sample_comes_twice(fake: Callable[..., F
         given = sum(len(h.samples) for h in heard)
         lost = sum(h.lost for h in heard)
         assert microphone.n_overflows == 1
-        assert lost == 30 * 320
-        assert given == pytest.approx(mic._MOST_BLOCKS * 320, abs=320)
+        assert lost == 30 * 640
+        assert given == pytest.approx(mic._MOST_BLOCKS * 640, abs=640)
         assert all(h.captured_ns > 0 for h in heard)
         sd.give(overflow=True)
         assert microphone.read().lost >= 0

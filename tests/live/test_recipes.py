@@ -110,6 +110,7 @@ def test_home_assistant_s_automation_fires(recognizer: Recognizer, tmp_path: Pat
             discovery = f"homeassistant/{kind}/{name}/config"
             until(lambda: ear.last(discovery))
             config = json.loads(ear.last(discovery) or "")
+            assert config["default_entity_id"] == trigger["entity_id"]
             assert trigger["to"] in config["options"]
             template = jinja2.Template(config["value_template"])
 

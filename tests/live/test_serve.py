@@ -338,6 +338,10 @@ def test_a_service_whose_microphone_is_gone_is_alive_but_not_ready(recognizer: R
     assert (status, json.loads(text)["detail"]) == (503, "the microphone is not there")
     assert it.get("/healthz")[0] == 200
     it.stop()
+    it = Served(Service(recognizer, open_source=nothing, needs_source=False))
+    status, text = it.get("/readyz")
+    assert (status, json.loads(text)["ready"]) == (200, True), "it serves streams all the same"
+    it.stop()
 
 
 def test_the_page_needs_nothing_from_elsewhere(served: Served) -> None:
@@ -354,6 +358,8 @@ def test_a_taken_port_is_said_so(pack_path: Path, capsys: pytest.CaptureFixture[
         status = main(["serve", "--pack", str(pack_path), "--port", port, "--input", "none"])
     assert status == 2
     assert f"127.0.0.1:{port} (Address already in use); another program" in capsys.readouterr().err
+    assert main(["serve", "--port", "65537", "--input", "none", "--pack", str(pack_path)]) == 2
+    assert "--port 65537: a number from 0" in capsys.readouterr().err
 
 
 def test_only_the_asked_for_socket_is_opened_and_no_audio_written(

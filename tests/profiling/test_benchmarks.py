@@ -135,12 +135,14 @@ def test_a_soak_tells_of_every_block_and_finds_no_drift(pack_path, voice_wav):
         bench_audio(voice_wav, 16000),
         hours=0.002,
         block_hours=0.001,
+        fresh_s=10,
         progress=rows.append,
     )
     assert document["blocks"] == rows
     assert [row["hour"] for row in rows] == [0.001, 0.002]
     assert document["rss_growth_mb"] is not None
-    assert document["score_drift"] < 1e-3
+    assert document["score_drift"] < 1e-5
+    assert document["restart_difference"] == 0
     json.dumps(document)
 
 
@@ -153,10 +155,16 @@ def test_a_soak_tells_of_every_block_and_finds_no_drift(pack_path, voice_wav):
         ({"rss_growth_mb": None}, []),
         ({"score_drift": float("nan")}, ["nan"]),
         ({"score_drift": 0.01}, ["0.01"]),
+        ({"restart_difference": 0.02}, ["0.02"]),
     ],
 )
 def test_a_soak_that_went_wrong_says_how(change, words):
-    good = {"last_to_first_median": 1.0, "rss_growth_mb": 0.1, "score_drift": 0.0}
+    good = {
+        "last_to_first_median": 1.0,
+        "rss_growth_mb": 0.1,
+        "score_drift": 0.0,
+        "restart_difference": 0.0,
+    }
     wrong = verdicts(good | change)
     assert len(wrong) == len(words)
     assert all(word in text for word, text in zip(words, wrong, strict=True))

@@ -74,6 +74,17 @@ def test_signed_is_taken_unsigned_and_foreign_are_not(
     assert store.selection.active is None
 
 
+def test_a_signature_comes_later(store: PackStore, tmp_path: Path) -> None:
+    private, public = keys(tmp_path, "ours")
+    pack = field_pack(tmp_path / "pack.tar")
+    install(store, pack)
+    (store.folder / "trusted.pem").write_bytes(public.read_bytes())
+    sign_pack(pack, private)
+    assert install(store, pack) == "edge-six@9.1.0"
+    assert store.attempt() is None, "the installed one has the signature now"
+    assert store.selection.active == "edge-six@9.1.0"
+
+
 def test_verify_says_who_signed(
     store: PackStore,
     tmp_path: Path,

@@ -257,6 +257,9 @@ def test_a_damaged_choice_is_said_and_mended(store: PackStore, newer: Path, dama
     store.use("edge-six@9.1.0", fine)
     assert Recognizer.open().manifest.name == "edge-six@9.1.0"
     (store.folder / "active.json").write_text(damage)
+    store.use("bundled", fine)
+    assert store.selection == Selection()
+    (store.folder / "active.json").write_text(damage)
     assert "the bundled pack is in use now" in str(store.attempt())
     assert Recognizer.open().manifest.name == bundled()
 

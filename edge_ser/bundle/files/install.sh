@@ -144,8 +144,6 @@ if [ ! -f "$release/complete" ]; then
     pip_install --no-deps --ignore-installed -r "$here/requirements-$python_version.txt" ||
         fail "the wheels cannot be installed in $prefix (see above); nothing was changed"
     site=$(in_release -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-    in_release -m edge_ser.bundle.lean "$site" >&2
-    in_release -m compileall -q "$site" >/dev/null || true
     for package in $COMPILED; do
         PATH=$PATH:/usr/local/cuda/bin
         if command -v nvcc >/dev/null; then
@@ -156,6 +154,9 @@ if [ ! -f "$release/complete" ]; then
             say "no nvcc here, so $package is not compiled: $ENGINE cannot be used, ONNX Runtime can"
         fi
     done
+    # Not earlier: compiling needs the headers of numpy.
+    in_release -m edge_ser.bundle.lean "$site" >&2
+    in_release -m compileall -q "$site" >/dev/null || true
     in_release -I -m edge_ser run demo >/dev/null ||
         fail "the new release does not run (see above); what was in use before still is"
     sync # everything in it is on the disk before the mark that says so
