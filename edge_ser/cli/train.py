@@ -82,6 +82,10 @@ def execute(options: argparse.Namespace) -> int:
         report = train_student.run(options, folds, chosen, tested, extra, labels)
     else:
         report = _train_teacher(options, folds, chosen, extra, labels)
+    from edge_ser.training.processes import is_first
+
+    if not is_first():  # of several processes one reports
+        return 0
     if options.json:
         print_json(report)
     else:
@@ -134,6 +138,7 @@ def _train_teacher(
     extra: list[Clip],
     labels: tuple[str, ...],
 ) -> dict[str, Any]:
+    from edge_ser.training.processes import is_first
     from edge_ser.training.results import summarise
 
     if options.fold == "all":
@@ -145,8 +150,9 @@ def _train_teacher(
         **facts,
         **summarise(found, labels, options.seed),
     }
-    whole = len(found) == len(folds)
-    _write(options.out / ("results.json" if whole else f"fold{options.fold}/results.json"), report)
+    if is_first():
+        name = "results.json" if len(found) == len(folds) else f"fold{options.fold}/results.json"
+        _write(options.out / name, report)
     return report
 
 
