@@ -83,8 +83,9 @@ class MqttBridge:
         self._client = client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=f"edge-ser-{device_id}"
         )
-        # Our own queue has the bound; what paho holds is only what is on its way.
-        client.max_queued_messages_set(max_queue + 10)
+        # Our own queue has the bound; what paho holds is only what is on its way. An event may
+        # bring a retained message along, and a connection begins with a few of its own.
+        client.max_queued_messages_set(2 * max_queue + 10)
         if parts.username:
             client.username_pw_set(
                 unquote(parts.username), unquote(parts.password) if parts.password else None
