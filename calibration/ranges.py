@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +83,8 @@ def activation_ranges(
 
     def flush() -> None:
         if collector is not None and pending[activations[0]]:
-            collector.collect(pending)
+            with redirect_stdout(sys.stderr):  # ONNX Runtime prints its progress
+                collector.collect(pending)
         for values in pending.values():
             values.clear()
 
@@ -109,7 +112,9 @@ def activation_ranges(
             raise InputError(f"activation {name} is not finite on calibration audio")
     ranges = {name: (lows[name], highs[name]) for name in activations}
     if collector is not None:
-        for name, found in collector.compute_collection_result().items():
+        with redirect_stdout(sys.stderr):
+            results = collector.compute_collection_result()
+        for name, found in results.items():
             low, high = float(found[0]), float(found[1])
             ranges[name] = (max(low, lows[name]), min(high, highs[name]))
     return RangeReport(ranges, method, n_clips, n_steps)

@@ -58,6 +58,11 @@ def read_mono(path: Path | str, rate_hz: int) -> Iterator[FloatArray]:
         raise InputError(f"{path}: is a folder, not an audio file")
     if stat.S_ISREG(status.st_mode) and status.st_size == 0:
         raise InputError(f"{path}: the file is empty")
+    if path.suffix.lower() in (".raw", ".pcm"):
+        raise InputError(
+            f"{path}: raw samples have no header that says what they are; 16-bit mono at "
+            f"{rate_hz} Hz goes through standard input: edge-ser run - < {path.name}"
+        )
     blocks = _soundfile_blocks(path) if _has_soundfile() else _wave_blocks(path)
     resampler: StreamResampler | None = None
     n_read = 0

@@ -77,7 +77,8 @@ def execute(options: argparse.Namespace) -> int:
     try:
         import onnx  # noqa: F401 - said here in one line instead of deep inside
     except ImportError as error:
-        raise MissingExtra("onnx", "tensorrt", "build engines") from error
+        extra = "tensorrt" if options.backend == "tensorrt" else "rtx"
+        raise MissingExtra("onnx", extra, "build engines") from error
     if options.lint is not None:
         from edge_ser.cli.build_lint import lint_pack
 

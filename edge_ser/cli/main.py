@@ -106,7 +106,10 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     wanted = next((word for word in arguments if not word.startswith("-")), None)
     for verb, summary in VERBS.items():
         sub = verbs.add_parser(
-            verb, help=summary, description=summary.capitalize() + ".", allow_abbrev=False
+            verb,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            allow_abbrev=False,
         )
         if verb == wanted:
             importlib.import_module(f"edge_ser.cli.{verb}").add_arguments(sub)

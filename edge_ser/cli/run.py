@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,12 +80,13 @@ def execute(options: argparse.Namespace) -> int:
             if not options.jsonl:
                 _show_header(recognizer, source.name)
             show(stream.notice("stream.started", rate_hz=recognizer.rate_hz))
-            for chunk in chunks:
-                for event in stream.push(chunk):
-                    show(event)
-                # What is fed as fast as possible has no deadline.
-                for miss in watch.misses(stream) if options.realtime else ():
-                    show(miss)
+            with suppress(KeyboardInterrupt):  # the end of what is heard, not of its verdict
+                for chunk in chunks:
+                    for event in stream.push(chunk):
+                        show(event)
+                    # What is fed as fast as possible has no deadline.
+                    for miss in watch.misses(stream) if options.realtime else ():
+                        show(miss)
             final = stream.finish()
             if final is None:
                 raise InputError(f"{source.name}: no samples arrived, so there is nothing to tell")
@@ -101,7 +103,7 @@ def _show_json(event: Event) -> None:
 def _show_header(recognizer: Recognizer, name: str) -> None:
     engine = recognizer.engine
     print(f"{name} through {recognizer.manifest.name} ({engine.precision}, {engine.backend})")
-    print("  heard     emotion     confidence                      step")
+    print("  heard   emotion     confidence                      step")
 
 
 def _show(event: Event) -> None:

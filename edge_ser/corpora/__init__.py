@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_ser.corpora.clips import Clip, Corpus, find_corpora, load_corpus
+from edge_ser.corpora.clips import Clip, Corpus, digest, find_corpora, load_corpus
 from edge_ser.corpora.folds import (
     PROTOCOLS,
     Fold,
@@ -19,6 +19,7 @@ __all__ = [
     "Clip",
     "Corpus",
     "Fold",
+    "digest",
     "find_corpora",
     "load_corpus",
     "make_folds",

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_ser.corpora.naming import NAMINGS, Naming
 from edge_ser.errors import InputError, UsageError
 
-__all__ = ["AUDIO_SUFFIXES", "LABEL_FILE", "Clip", "Corpus", "find_corpora", "load_corpus"]
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "LABEL_FILE",
+    "Clip",
+    "Corpus",
+    "digest",
+    "find_corpora",
+    "load_corpus",
+]
 
 AUDIO_SUFFIXES = (".wav", ".flac")
 LABEL_FILE = "labels.csv"
@@ -154,3 +163,9 @@ def _read_name(naming: Naming, path: Path) -> Clip | None:
         label=label,
         text=match["text"],
     )
+
+
+def digest(clips: Iterable[Clip]) -> str:
+    """Sixteen hex digits that tell one set of clips from another, wherever their folder is."""
+    names = sorted(f"{clip.corpus}/{clip.path.name}/{clip.label}" for clip in clips)
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]

@@ -79,6 +79,7 @@ def fit(
     *,
     resume: bool = False,
     name: str = "training",
+    heard: str = "",
     fabric: Any = None,
 ) -> Fitted:
     """Train ``model`` in place and return its averaged weights of the best epoch.
@@ -91,6 +92,8 @@ def fit(
         validate: score of a model in evaluation mode, higher is better; the epoch with the
             best score is kept. Without it the last epoch is.
         state_path: file of the saved state.
+        heard: digest of the training clips; a state that heard others is not resumed, for
+            it could be tested on speakers that it knows.
         fabric: a launched ``lightning_fabric.Fabric`` with several processes, each of which
             calls this with the same arguments; default that of ``processes.engine``. The
             processes share the batches of an epoch, so an epoch has as many optimizer steps
@@ -98,7 +101,7 @@ def fit(
             decides holds for all.
 
     Raises:
-        InputError: the saved state is of another model or cannot be written.
+        InputError: the saved state is of another model, heard other clips, or cannot be written.
     """
     if fabric is None:
         fabric = engine()
@@ -123,6 +126,12 @@ def fit(
     best_score, best_epoch, history, first = -math.inf, 0, list[dict[str, float]](), 1
     if resume and state_path.exists():
         state = torch.load(state_path, weights_only=True, map_location=fabric.device)
+        if state.get("heard", heard) != heard:
+            raise InputError(
+                f"{state_path}: was trained on other clips (another --seed, --folds, --protocol or "
+                "other data), so it cannot be resumed; give the same ones, take another --out, or "
+                "leave --resume away to start anew"
+            )
         try:
             model.load_state_dict(state["model"])
         except RuntimeError as error:
@@ -191,6 +200,7 @@ def fit(
                 "epoch": epoch,
                 "history": json.dumps(history),
                 "settings": json.dumps(asdict(settings)),
+                "heard": heard,
             }
             _save_state(state_path, state)
             shown = "  ".join(

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from edge_ser.corpora import NAMINGS, Clip, Fold, validation_split
+from edge_ser.corpora import NAMINGS, Clip, Fold, digest, validation_split
 from edge_ser.files import write_text
 from edge_ser.frontend import LogMelSpec
 from edge_ser.models.checkpoint import Checkpoint, save_student
@@ -223,6 +223,7 @@ def _train(
         out / "state.pt",
         resume=resume,
         name=name,
+        heard=digest(clips),
     )
     write_text(out / "history.json", json.dumps(fitted.history, indent=1))
     student.cpu()

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_ser.corpora import Clip, Fold, validation_split
+from edge_ser.corpora import Clip, Fold, digest, validation_split
 from edge_ser.corpora.folds import random_validation_split
 from edge_ser.files import replace_file, write_text
 from edge_ser.models.cross_attention import CrossAttentionConfig, CrossAttentionModel
@@ -291,6 +291,7 @@ def train_teacher_fold(
             settings,
             out / f"state{member}.pt",
             resume=resume,
+            heard=digest(clips),
             name=f"fold {fold.index}" + (f" member {member}" if recipe.members > 1 else ""),
         )
         epoch = max(epoch, fitted.epoch)

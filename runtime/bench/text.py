@@ -21,7 +21,7 @@ def describe(document: dict[str, Any]) -> str:
         f"  one stream    p90 {latency['p90']:.3f} ms"
         f"    (p50 {latency['p50']:.3f}, p99 {latency['p99']:.3f}, "
         f"p99.9 {latency['p999']:.3f}, max {latency['max']:.3f})",
-        f"                {share:.2f} % of one core's time, "
+        f"                {share:.2f} % of real time, "
         f"{_count(d['deadline_misses'], 'deadline')} missed",
     ]
     if "age_ms" in d:

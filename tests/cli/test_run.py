@@ -232,7 +232,7 @@ def test_output_that_cannot_be_written(
     assert done.stderr == "edge-ser: cannot write the output: No space left on device\n"
 
 
-def test_ctrl_c(shared_pack: Path, pcm: NDArray[np.int16]) -> None:
+def test_ctrl_c_ends_the_stream_with_its_verdict(shared_pack: Path, pcm: NDArray[np.int16]) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "edge_ser", "run", "-", "--pack", str(shared_pack), "--jsonl"],
         stdin=subprocess.PIPE,
@@ -246,6 +246,8 @@ def test_ctrl_c(shared_pack: Path, pcm: NDArray[np.int16]) -> None:
         process.stdin.flush()
         assert process.stdout.readline()  # it listens
         process.send_signal(signal.SIGINT)
-        process.stdout.read()
+        last = [json.loads(line) for line in process.stdout.read().splitlines()[-2:]]
         assert process.stderr.read() == b""
-        assert process.wait(60) == 130
+        assert process.wait(60) == 0
+    assert [event["type"] for event in last] == ["emotion", "stream.ended"]
+    assert last[0]["final"]

@@ -289,3 +289,10 @@ def test_a_rate_that_nobody_records_at(tmp_path: Path, rate_hz: int) -> None:
     path = _wav(tmp_path / "odd.wav", rate_hz=rate_hz, riff=36 + 16_000, data=16_000)
     with pytest.raises(InputError, match=f"sample rate of {rate_hz} Hz"):
         load_mono(path, 16_000)
+
+
+def test_raw_samples_are_sent_to_standard_input(tmp_path: Path) -> None:
+    path = tmp_path / "a.raw"
+    path.write_bytes(bytes(3200))
+    with pytest.raises(InputError, match=r"edge-ser run - < a\.raw"):
+        load_mono(path, RATE)

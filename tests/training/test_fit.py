@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("lightning_fabric", reason="training needs lightning-fabric")
 
+from edge_ser.errors import InputError
 from edge_ser.training.batches import Batch
 from edge_ser.training.fit import FitSettings, Fitted, fit
 
@@ -101,6 +102,15 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
     assert [record["epoch"] for record in resumed.history] == [1, 2, 3, 4]
     assert resumed.epoch == whole.epoch
     assert all(torch.equal(weights(resumed)[k], v) for k, v in weights(whole).items())
+
+
+def test_what_heard_other_clips_is_not_resumed(tmp_path: Path) -> None:
+    fit(network(), Points(), loss, accuracy, SETTINGS, tmp_path / "state.pt", heard="a")
+    with pytest.raises(InputError, match="trained on other clips"):
+        fit(
+            network(), Points(), loss, accuracy, SETTINGS, tmp_path / "state.pt",
+            resume=True, heard="b",
+        )  # fmt: skip
 
 
 def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
