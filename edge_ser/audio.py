@@ -100,10 +100,13 @@ def _soundfile_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
                 if size < _UNKNOWN_SIZE:
                     raise InputError(f"{path}: is truncated ({line}); copy it again")
             _check_rate(path, file.samplerate)
-            for block in file.blocks(file.samplerate, dtype="float32", always_2d=True):
+            # Not file.blocks(): where less comes than was announced, it repeats its buffer.
+            while len(block := file.read(file.samplerate, dtype="float32", always_2d=True)):
                 n_read += len(block)
                 yield block, file.samplerate
-    except (soundfile.LibsndfileError, OSError) as error:
+    except (soundfile.LibsndfileError, OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         reason = getattr(error, "error_string", str(error)).rstrip(".")
         raise InputError(
             f"{path}: cannot be read as audio ({reason}); "
@@ -118,7 +121,9 @@ def _soundfile_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
 def _shortened(log: str) -> Iterator[tuple[int, str]]:
     """Announced sizes that libsndfile corrected, and its words."""
     for line in log.splitlines():
-        if (found := re.search(r":\s*(\d+) \(should be \d+\)", line)) is not None:
+        # Only these count samples; writers get the byte rate or the size of the whole wrong.
+        pattern = r"^\s*(?:data|SSND|Data Size)\s*:\s*(\d+) \(should be \d+\)"
+        if (found := re.search(pattern, line)) is not None:
             yield int(found.group(1)), line.strip()
 
 
@@ -147,7 +152,7 @@ def _wave_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
                 yield _pcm(data[: whole * width * channels], width).reshape(-1, channels), rate_hz
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError, TypeError) as error:
         with path.open("rb") as raw:
             head = raw.read(12)
         if head[:4] in (b"fLaC", b"OggS") or head[:3] == b"ID3" or "unknown format" in str(error):
@@ -156,7 +161,7 @@ def _wave_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
             f"{path}: cannot be read as a WAV file ({str(error) or 'it ends in its header'}); "
             "is it complete?"
         ) from error
-    if n_read < announced:
+    if n_read < announced and announced * width * channels < _UNKNOWN_SIZE - 2**16:
         raise InputError(
             f"{path}: is truncated, it has {n_read} of {announced} samples; copy it again"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ def replace_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     Raises:
         InputError: the folder cannot be written to, or the disk is full.
     """
+    path = _place(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -59,6 +61,7 @@ def check_writable(path: Path) -> None:
     Raises:
         InputError: it cannot; as :func:`replace_file`.
     """
+    path = _place(path)
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -66,6 +69,23 @@ def check_writable(path: Path) -> None:
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _place(path: Path) -> Path:
+    """Where ``path`` leads to; a rename would put a file in the place of a link or a device.
+
+    Raises:
+        InputError: to something that is neither a file nor a folder.
+    """
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    try:
+        kind = path.stat().st_mode
+    except OSError:  # nothing there yet, or what the caller finds out
+        return path
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        raise InputError(f"cannot write {path}: it is a device or a pipe; name a file")
+    return path
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -172,4 +173,5 @@ def _show(options: argparse.Namespace, document: dict[str, Any], text: Any) -> N
 
 
 def _progress(line: str) -> None:
-    print(f"edge-ser: {line}", file=sys.stderr, flush=True)
+    with suppress(BrokenPipeError):  # who reads the progress may go, the measurement does not
+        print(f"edge-ser: {line}", file=sys.stderr, flush=True)

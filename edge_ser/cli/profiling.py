@@ -58,6 +58,10 @@ def check_profiling(options: argparse.Namespace) -> None:
     for path in (options.trace, options.steps):
         if path:
             check_writable(path)
+            if path.exists() and Path(options.input).exists() and path.samefile(options.input):
+                raise UsageError(f"{path} is the input, too; writing to it would destroy it")
+    if options.trace and options.trace == options.steps:
+        raise UsageError("--trace and --steps name the same file; give each its own")
     if options.trace_nodes:
         if not options.trace:
             raise UsageError("--trace-nodes adds to a trace; say where with --trace FILE")

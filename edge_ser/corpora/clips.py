@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def load_corpus(name: str, root: Path | str) -> Corpus:
         raise InputError(f"{naming.title}: {root} is not a folder")
     files = sorted(
         path
-        for path in root.rglob("*")
+        for path in _everything_below(root)
         # macOS leaves "._NAME" beside files on foreign disks and in archives.
         if path.suffix.lower() in AUDIO_SUFFIXES and path.name[:2] != "._" and path.is_file()
     )
@@ -163,6 +164,16 @@ def _read_name(naming: Naming, path: Path) -> Clip | None:
         label=label,
         text=match["text"],
     )
+
+
+def _everything_below(root: Path) -> Iterator[Path]:
+    """Files below ``root``; a folder that cannot be read is no empty one."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+    for folder, _, names in os.walk(root, onerror=refuse):
+        yield from (Path(folder) / name for name in names)
 
 
 def digest(clips: Iterable[Clip]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import suppress
 from typing import TypeVar
 
 __all__ = ["say", "track"]
@@ -15,7 +16,8 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 def say(message: str) -> None:
     """One line of progress."""
-    print(message, file=sys.stderr, flush=True)
+    with suppress(BrokenPipeError):  # who reads the progress may go, the work does not
+        print(message, file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
