@@ -14,6 +14,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 from edge_ser.converters.engine.builder import Plan, Progress, build_plan
@@ -25,6 +27,9 @@ __all__ = ["build_apart"]
 
 log = logging.getLogger(__name__)
 _MARK = "edge-ser-progress "
+_STILL_S = 120.0
+"""A child that uses no processor for so long hangs: TensorRT may wait for ever for a worker thread
+that an allocation failed in."""
 _FAILED = 17  # a refusal with its reason in result.json
 _NO_MEMORY = ("bad_alloc", "MemoryError", "Cannot allocate memory", "out of memory")
 _OOM_COUNTERS = tuple(
@@ -77,6 +82,9 @@ def _run(folder: Path, progress: Progress) -> tuple[int, list[str]]:
         env={**os.environ, "PYTHONSAFEPATH": "1"},  # a json.py where the user stands is not ours
     ) as child:  # fmt: skip
         assert child.stdout is not None
+        over = threading.Event()
+        watch = threading.Thread(target=_end_if_still, args=(child, over), daemon=True)
+        watch.start()
         try:
             for line in child.stdout:
                 if line.startswith(_MARK):
@@ -88,7 +96,33 @@ def _run(folder: Path, progress: Progress) -> tuple[int, list[str]]:
         except BaseException:
             child.kill()
             raise
+        finally:
+            over.set()
     return child.returncode, tail
+
+
+def _end_if_still(child: subprocess.Popen[str], over: threading.Event) -> None:
+    """Kill ``child`` once it has used no processor time for :data:`_STILL_S` seconds."""
+    used, since = None, time.monotonic()
+    while not over.wait(1.0):
+        now = _ticks(child.pid)
+        if now is None:
+            return
+        if now != used:
+            used, since = now, time.monotonic()
+        elif time.monotonic() - since > _STILL_S:
+            log.warning("the build has stood still for %.0f s and is ended", _STILL_S)
+            child.kill()
+            return
+
+
+def _ticks(pid: int) -> int | None:
+    """Processor time of a process in clock ticks; None where it cannot be told."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _death(status: int, tail: list[str], settings: BuildSettings, oom_kills: int) -> str:

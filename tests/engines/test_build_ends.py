@@ -52,6 +52,32 @@ def test_a_killed_builder_is_told_as_such(pack: Pack) -> None:
     assert seen  # it was at work when it was killed
 
 
+def test_a_builder_that_gets_no_more_memory_says_so(
+    pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edge_ser.converters.engine import job
+
+    # TensorRT says so, or waits for ever for a thread that died of it.
+    monkeypatch.setattr(job, "_STILL_S", 10.0)
+    run_child_through("ulimit -v 614400", tmp_path, monkeypatch)
+    with pytest.raises(BackendError, match="memory ran out|ran out of memory"):
+        build(pack)
+
+
+def test_a_builder_that_hangs_is_ended(
+    pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edge_ser.converters.engine import job
+
+    monkeypatch.setattr(job, "_STILL_S", 1.0)
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 600\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(BackendError, match="the build was killed"):
+        build(pack)
+
+
 @pytest.fixture
 def small_group() -> Iterator[Path]:
     """A control group of 60 MB; the kernel kills what needs more."""
