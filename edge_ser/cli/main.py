@@ -81,6 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             _forget_output()
             print(f"edge-ser: cannot write the output: {error.strerror}", file=sys.stderr)
             return 2
+        if isinstance(error, OSError) and error.filename is not None and error.strerror:
+            print(f"edge-ser: {error.filename}: {error.strerror}", file=sys.stderr)
+            return 2
         print(
             f"edge-ser: {type(error).__name__}: {error} (this is a fault of edge-ser; "
             "--debug shows where)",

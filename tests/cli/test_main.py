@@ -81,6 +81,7 @@ def test_wrong_usage(words: list[str], says: str, capsys: pytest.CaptureFixture[
         (InputError("the file is bad"), 2, "edge-ser: the file is bad\n"),
         (GateMissed("too inexact"), 3, "edge-ser: too inexact\n"),
         (ZeroDivisionError("oops"), 1, "edge-ser: ZeroDivisionError: oops (this is a fault of"),
+        (PermissionError(13, "Permission denied", "/x"), 2, "edge-ser: /x: Permission denied\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )
