@@ -14,7 +14,7 @@ import onnx
 
 from edge_ser import __version__
 from edge_ser.converters.engine.builder import Progress
-from edge_ser.converters.engine.gate import check_parity, network_parity
+from edge_ser.converters.engine.gate import check_parity, network_parity, reference_of
 from edge_ser.converters.engine.job import build_apart
 from edge_ser.converters.engine.report import check_share, report_int8
 from edge_ser.converters.engine.settings import RTX_CAPABILITIES, BuildSettings
@@ -147,6 +147,7 @@ def build_variant(
     _lint(target, network.model, bindings)
     parity = network_parity(pack, network, clips)
     check_parity(str(variant), parity)
+    compared = {**parity.to_dict(), "reference": reference_of(pack.manifest)}
     network_sha256 = hashlib.sha256(network.content).hexdigest()
     plain = {k: v for k, v in settings.to_dict().items() if k != "timing_cache"}
     facts = {
@@ -159,7 +160,7 @@ def build_variant(
         present = None if limits.force else cache.whole(engine, pack)
         if present is not None and _is_same(present, network_sha256, settings, bindings, host):
             check_share(present.report, least)
-            fresh = {**present.report, "parity": parity.to_dict()}
+            fresh = {**present.report, "parity": compared}
             return Built(engine, replace(present, report=fresh), 0.0, cached=True)
         began = time.monotonic()
         plan = build_apart(bindings.backend, network.content, settings, progress)
@@ -191,7 +192,7 @@ def build_variant(
                 **report.to_dict(),
                 "seconds": round(seconds, 3),
                 "least_share": least,
-                "parity": parity.to_dict(),
+                "parity": compared,
             },
             engine_sha256=hashlib.sha256(plan.content).hexdigest(),
             engine_bytes=len(plan.content),

@@ -16,7 +16,7 @@ from edge_ser.pack import Manifest, Pack, Target
 from edge_ser.parity import Gates, Parity, compare, missed_gates
 from edge_ser.runtime.parity import ClipFrames, truth_of
 
-__all__ = ["against_float", "check_parity", "float_logits", "network_parity"]
+__all__ = ["against_float", "check_parity", "float_logits", "network_parity", "reference_of"]
 
 
 def network_parity(pack: Pack, network: Network, clips: Sequence[ClipFrames]) -> Parity:
@@ -42,6 +42,12 @@ def against_float(
     """How far ``got`` is from the ``expected`` logits of :func:`float_logits`."""
     truth = truth_of(manifest, clips)
     return compare(expected, got, truth, manifest.labels, manifest.calibration.temperature)
+
+
+def reference_of(manifest: Manifest) -> str:
+    """What :func:`float_logits` runs: ``float`` or, in a pack without one, ``rounded weights``."""
+    has_float = any(item.precision == "fp32" for item in manifest.targets.values())
+    return "float" if has_float else "rounded weights"
 
 
 def float_logits(pack: Pack, target: str, clips: Sequence[ClipFrames]) -> list[NDArray[np.float32]]:

@@ -22,17 +22,22 @@ _CHECKOUT = ("edge_ser", "runtime", "converters", "calibration")
 _FILES = ("pyproject.toml", "README.md", "LICENSE")
 
 
+def _is_checkout(folder: Path) -> bool:
+    return all((folder / name).exists() for name in (*_CHECKOUT, *_FILES))
+
+
 def own_wheel(folder: Path, root: Path | None = None) -> Path:
     """Build the wheel of a checkout into ``folder``, without touching the checkout.
 
     Args:
-        root: of the checkout, default the one that runs this.
+        root: of the checkout, default the one that runs this or the folder one stands in.
 
     Raises:
         InputError: edge-ser runs from an installation, or the wheel cannot be built.
     """
-    root = root or Path(edge_ser.__file__).resolve().parent.parent
-    if not all((root / name).exists() for name in (*_CHECKOUT, *_FILES)):
+    places = [root] if root else [Path(edge_ser.__file__).resolve().parent.parent, Path.cwd()]
+    root = next((place for place in places if _is_checkout(place)), None)
+    if root is None:
         raise InputError(
             "edge-ser runs from an installation here, which cannot make its own wheel; name it "
             "with --wheel edge_ser-VERSION-py3-none-any.whl, or run from a checkout"

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from edge_ser.corpora import Clip
 from edge_ser.files import replace_file
-from edge_ser.training.readout import linear_classifier
+from edge_ser.training.discriminant import Discriminant
 from edge_ser.training.tracks import Spans, Track
 
 __all__ = ["LinearMember", "clip_vectors"]
@@ -47,31 +47,6 @@ def clip_vectors(tracks: Mapping[str, Track], spans: Spans, clip: Clip, copy: in
     if not any(track.rate_hz and track.values[clip][copy].ndim == 3 for track in tracks.values()):
         found["acoustic"] = np.concatenate(acoustic)
     return found
-
-
-@dataclass(frozen=True)
-class Discriminant:
-    """Linear discriminants with shrinkage, ``weight @ (vector - mean) / scale + bias``."""
-
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    bias: NDArray[np.float64]
-
-    @classmethod
-    def fit(cls, vectors: NDArray[np.float32], truth: NDArray[np.int64], n: int) -> Discriminant:
-        """From ``(clips, values)`` and label indices below ``n``."""
-        model = linear_classifier(n)
-        model.fit(vectors, truth)
-        weight, bias = model[1].coef_, model[1].intercept_
-        if len(weight) == 1:  # two labels have one discriminant
-            weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-        return cls(model[0].mean_, model[0].scale_, weight, bias)
-
-    def __call__(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Logits ``(clips, labels)``."""
-        logits: NDArray[np.float64] = (vectors - self.mean) / self.scale @ self.weight.T + self.bias
-        return logits
 
 
 @dataclass(frozen=True)

@@ -126,11 +126,11 @@ def fit(
     best_score, best_epoch, history, first = -math.inf, 0, list[dict[str, float]](), 1
     if resume and state_path.exists():
         state = torch.load(state_path, weights_only=True, map_location=fabric.device)
-        if state.get("heard", heard) != heard:
+        if state.get("heard") != heard:
             raise InputError(
-                f"{state_path}: was trained on other clips (another --seed, --folds, --protocol or "
-                "other data), so it cannot be resumed; give the same ones, take another --out, or "
-                "leave --resume away to start anew"
+                f"{state_path}: was trained on other clips or labels (another --seed, --folds, "
+                "--labels, --protocol or --data), so it cannot be resumed; give the same ones, "
+                "take another --out, or leave --resume away to start anew"
             )
         try:
             model.load_state_dict(state["model"])

@@ -16,10 +16,10 @@ from edge_ser.corpora import Clip
 from edge_ser.models.student import Student
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import Batch, speech_span
+from edge_ser.training.discriminant import linear_classifier
 from edge_ser.training.distill import Distiller, DistillLoss, TeacherView
 from edge_ser.training.extract import Copies
 from edge_ser.training.progress import say
-from edge_ser.training.readout import linear_classifier
 from edge_ser.training.semantic import EncoderStates, encoder_states
 from edge_ser.training.student import StudentLoss
 

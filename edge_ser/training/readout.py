@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from edge_ser.corpora import Clip
-from edge_ser.errors import MissingExtra
 from edge_ser.models.student import Student
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import padded_clips
+from edge_ser.training.discriminant import Discriminant
 
-__all__ = ["fit_readout", "linear_classifier"]
+__all__ = ["fit_readout"]
 
 _CLIPS_AT_ONCE = 64
-
-
-def linear_classifier(n_labels: int) -> Any:
-    """Standardisation and linear discriminant analysis with shrinkage (Ledoit and Wolf 2004).
-
-    Every label is taken as equally likely.
-
-    Raises:
-        MissingExtra: scikit-learn is not installed.
-    """
-    try:
-        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-    except ImportError:
-        raise MissingExtra("scikit-learn", "semantic", "distil a student") from None
-    priors = np.full(n_labels, 1 / n_labels)
-    return make_pipeline(
-        StandardScaler(),
-        LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=priors),
-    )
 
 
 def fit_readout(student: Student, bank: FeatureBank, clips: Sequence[Clip]) -> None:
@@ -60,13 +38,8 @@ def fit_readout(student: Student, bank: FeatureBank, clips: Sequence[Clip]) -> N
         for feature in rooms
     ]
     pooled = _final(student, [feature for feature, _ in copies], bank.spec.silence)
-    model = linear_classifier(len(labels))
-    model.fit(pooled, np.array([label for _, label in copies]))
-    scaler, discriminants = model[0], model[1]
-    weight = discriminants.coef_ / scaler.scale_
-    bias = discriminants.intercept_ - weight @ scaler.mean_
-    if len(weight) == 1:  # two labels have one discriminant
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    truth = np.array([label for _, label in copies])
+    weight, bias = Discriminant.fit(pooled, truth, len(labels)).folded()
     with torch.no_grad():
         student.classifier.weight.copy_(torch.from_numpy(weight)[:, :, None])
         assert student.classifier.bias is not None

@@ -16,7 +16,8 @@ from edge_ser.corpora import Clip
 from edge_ser.frontend import LogMelSpec
 from edge_ser.models import StudentConfig
 from edge_ser.training.bank import FeatureBank
-from edge_ser.training.readout import fit_readout, linear_classifier
+from edge_ser.training.discriminant import linear_classifier
+from edge_ser.training.readout import fit_readout
 from edge_ser.training.student import final_logits
 
 SPEC = LogMelSpec()
