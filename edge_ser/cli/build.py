@@ -197,9 +197,7 @@ def _show(options: argparse.Namespace, built: Built, note: str | None) -> None:
         f"FP16, {report['fp32_layers']} FP32"
     )
     parity = report["parity"]
-    kind = (
-        "FP32" if parity["reference"] == "float" else "FP32 of the rounded weights (no others here)"
-    )
+    kind = "FP32" if parity["reference"] == "float" else "FP32 of the rounded weights"
     print(
         f"  against {kind} on {parity['clips']} clips, through ONNX Runtime: same label in "
         f"{parity['step_agreement']:.1%} of steps, mean score error "
