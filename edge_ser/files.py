@@ -14,9 +14,21 @@ from typing import BinaryIO
 
 from edge_ser.errors import InputError
 
-__all__ = ["check_writable", "exchange", "replace_file", "write_text"]
+__all__ = ["check_writable", "exchange", "read_regular", "replace_file", "write_text"]
 
 _HERE, _SWAP = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Content of ``path``, up to one byte more than ``most``, so that too much shows.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe or device, which might never end.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return file.read(most + 1)
 
 
 @contextmanager

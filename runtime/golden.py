@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import asdict, dataclass
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +124,7 @@ def _golden_of(pack: Pack, target: str) -> tuple[NDArray[np.float32], NDArray[np
         with np.load(io.BytesIO(pack.read(FILE)), allow_pickle=False) as golden:
             mel = golden["mel"].astype(np.float32)
             logits = golden[f"logits.{target}"].astype(np.float64)
-    except (KeyError, ValueError, OSError, EOFError) as error:
+    except (KeyError, ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
         raise PackError(
             f"pack {pack.manifest.name}: {FILE} has nothing usable for {target} ({error})"
         ) from error

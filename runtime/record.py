@@ -122,11 +122,15 @@ def replay(path: Path, recognizer: Recognizer) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, 2):
         try:
             if "utterance" in line:
+                if not isinstance(line["utterance"], str) or type(line["begin"]) is not int:
+                    raise ValueError("an utterance needs a name and its first sample")
                 stream.restart(line["utterance"], line["begin"])
             elif "mel" in line:
                 mel = np.frombuffer(bytes.fromhex(line["mel"]), "<f4").reshape(shape)
                 recorded = line["p"]
             elif "event" in line:
+                if not isinstance(line["event"], dict) or "type" not in line["event"]:
+                    raise ValueError("an event needs a type")
                 yield line["event"]
                 continue
             else:

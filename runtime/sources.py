@@ -46,6 +46,8 @@ def open_source(where: str, rate_hz: int) -> Source:
         InputError: there is no such file. What is wrong inside a file shows while reading.
     """
     if where == "-":
+        if sys.stdin is None:
+            raise InputError("standard input is closed, so there is nothing to read from -")
         return Source("stdin", read_raw(sys.stdin.buffer))
     if where == "demo" and not Path(where).exists():
         return Source("demo", read_mono(DEMO, rate_hz))
@@ -60,9 +62,15 @@ def read_raw(file: BinaryIO) -> Iterator[NDArray[np.int16]]:
     Raises:
         InputError: the data ends in the middle of a sample.
     """
-    rest = b""
+    rest, first = b"", True
     while data := getattr(file, "read1", file.read)(_STDIN_BYTES):
         data = rest + data
+        if first and data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+            raise InputError(
+                "standard input is a WAV file, - takes raw samples; give the file by its name, or "
+                "decode it first: ffmpeg -i FILE -f s16le -ac 1 -ar 16000 - | edge-ser run -"
+            )
+        first = False
         whole = len(data) // 2 * 2
         rest = data[whole:]
         if whole:

@@ -8,9 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from edge_ser.cli.bounds import MOST_THREADS, real, whole
 from edge_ser.cli.options import add_json, add_model, add_seed, print_json
 
 __all__ = ["add_arguments", "execute"]
+
+_LONGEST_S = 24 * 3600.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--processes",
-        type=int,
+        type=whole(0, 1000),
         default=5,
         metavar="N",
         help="fresh processes for cold start and memory, 0 for none (default: 5)",
@@ -48,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_run(parser: argparse.ArgumentParser, seconds: float) -> None:
     parser.add_argument(
         "--seconds",
-        type=float,
+        type=real(0.0, _LONGEST_S, above=True),
         default=seconds,
         metavar="N",
         help=f"seconds of audio to count (default: {seconds:g})",
@@ -58,7 +61,7 @@ def _add_run(parser: argparse.ArgumentParser, seconds: float) -> None:
     )
     parser.add_argument(
         "--warmup",
-        type=int,
+        type=whole(0, 1_000_000),
         default=50,
         metavar="STEPS",
         help="steps streamed before counting begins (default: 50)",
@@ -80,7 +83,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             f"--{side}-precision", default="auto", choices=["auto", "int8", "mixed", "fp16", "fp32"]
         )
-        group.add_argument(f"--{side}-threads", type=int, default=1, metavar="N")
+        group.add_argument(f"--{side}-threads", type=whole(1, MOST_THREADS), default=1, metavar="N")
         group.add_argument(
             f"--{side}-hooks",
             default="none",
@@ -89,7 +92,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         )
     parser.add_argument(
         "--block",
-        type=int,
+        type=whole(1, 1_000_000),
         default=25,
         metavar="STEPS",
         help="steps of one side before it is the other's turn (default: 25)",
@@ -107,6 +110,10 @@ def _bench(options: argparse.Namespace) -> int:
     from edge_ser.runtime.bench.run import SCENARIOS, BenchSettings, bench, too_slow
     from edge_ser.runtime.bench.text import describe
 
+    if options.report:
+        from edge_ser.files import check_writable
+
+        check_writable(options.report)
     asked = options.scenario or (["all"] if options.report else ["single-stream"])
     settings = BenchSettings(
         pack=options.pack,

@@ -101,6 +101,7 @@ def execute(options: argparse.Namespace) -> int:
             raise MissingExtra(package, "convert", "convert checkpoints") from None
     from edge_ser.converters.convert import Request, convert
     from edge_ser.models.checkpoint import load_student
+    from edge_ser.pack import check_name, check_place
     from edge_ser.training.progress import say
 
     targets = tuple(name.strip() for name in options.targets.split(",") if name.strip())
@@ -109,6 +110,11 @@ def execute(options: argparse.Namespace) -> int:
         raise UsageError(f"--targets {options.targets}: choose of {', '.join(TARGETS)}")
     if options.calibration_clips < 1:
         raise UsageError(f"--calibration-clips must be at least 1, got {options.calibration_clips}")
+    try:
+        check_name(options.id, options.pack_version)
+    except ValueError as error:
+        raise UsageError(f"--id and --pack-version: {error}") from error
+    check_place(options.out)
     checkpoint = load_student(options.checkpoint)
     labels = checkpoint.student.config.labels
     clips = [

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from edge_ser.cli import train
+from edge_ser.cli.bounds import real
 from edge_ser.cli.options import print_json
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("relation", "which clips of a batch the teacher finds alike"),
     ):
         parser.add_argument(
-            f"--{name}", type=float, metavar="W", help=f"weight of {what}; 0 leaves it out"
+            f"--{name}", type=real(), metavar="W", help=f"weight of {what}; 0 leaves it out"
         )
     train.add_data_arguments(parser)
 

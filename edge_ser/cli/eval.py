@@ -67,7 +67,7 @@ def execute(options: argparse.Namespace) -> int:
         lines = [json.dumps(row) for row in result.predictions]
         write_text(options.predictions, "\n".join(lines) + "\n")
     heard = {clip.speaker for clip in known.clips} & set(
-        recognizer.manifest.training.get("train_speakers", ())
+        recognizer.manifest.training.get("train_speakers") or ()
     )
     report: dict[str, Any] = {
         **result.scores.to_dict(),

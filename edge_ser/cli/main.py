@@ -8,11 +8,15 @@ import importlib
 import io
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
 
 from edge_ser import __version__
-from edge_ser.errors import EdgeSerError
+from edge_ser.errors import EdgeSerError, UsageError
 
 __all__ = ["VERBS", "build_parser", "main"]
 
@@ -48,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
+    for name in ("stdout", "stderr"):  # None where it was closed before the start
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # for a terminal that has no bars to draw
     try:
@@ -56,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             level=logging.DEBUG if debug else logging.WARNING,
             format="%(levelname)s %(name)s: %(message)s" if debug else "edge-ser: %(message)s",
         )
-        status: int = importlib.import_module(f"edge_ser.cli.{options.verb}").execute(options)
+        with _ended_like_ctrl_c():
+            status: int = importlib.import_module(f"edge_ser.cli.{options.verb}").execute(options)
         sys.stdout.flush()
         return status
     except EdgeSerError as error:
@@ -92,6 +100,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Let systemd, ``timeout`` and a closed terminal end the work as Ctrl-C does: tidily."""
+
+    def interrupt(signum: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in signals]
+    for number, handler in zip(signals, before, strict=True):
+        if handler is signal.SIG_DFL:  # nohup ignores SIGHUP, and means it
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
 def _forget_output() -> None:
     """Let what is still in the buffer of stdout go nowhere, or Python would fail at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -99,7 +129,7 @@ def _forget_output() -> None:
 
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """The parser, with the flags of the verb that ``arguments`` name."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="edge-ser",
         description="Speech emotion recognition on edge devices.",
         allow_abbrev=False,
@@ -118,6 +148,13 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             importlib.import_module(f"edge_ser.cli.{verb}").add_arguments(sub)
             _everywhere(sub)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; argparse would print every flag above it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} -h)")
 
 
 def _everywhere(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edge_ser.cli.bounds import MOST_THREADS, whole
 from edge_ser.errors import UsageError
 
 __all__ = ["add_json", "add_model", "add_seed", "corpus_folders", "open_recognizer", "print_json"]
@@ -31,7 +32,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="model of the pack to take (default: auto, its first)",
     )
     parser.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="threads of one step (default: 1)"
+        "--threads",
+        type=whole(1, MOST_THREADS),
+        default=1,
+        metavar="N",
+        help="threads of one step (default: 1)",
     )
     parser.add_argument(
         "--engine", type=Path, metavar="FILE", help="built TensorRT engine (default: the cache)"
@@ -69,7 +74,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """``--seed``."""
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="(default: 0)")
 
 
 def print_json(document: Any) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_ser.cli import train_student, train_teacher
+from edge_ser.cli.bounds import whole
 from edge_ser.cli.options import add_json, add_seed, corpus_folders, print_json
 from edge_ser.corpora.folds import PROTOCOLS
 from edge_ser.errors import InputError, UsageError
@@ -69,7 +70,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="(default: DIR of the run/cache)")
     parser.add_argument("--resume", action="store_true", help="go on where a killed run was")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
+    parser.add_argument("--workers", type=whole(1, 1024), default=os.cpu_count() or 1, metavar="N")
     add_seed(parser)
     add_json(parser)
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from edge_ser.cli.bounds import real, whole
 from edge_ser.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ MODELS = ("cross-attention", "depth-weighted", "baseline-egemaps", "baseline-enc
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the models in ``MODELS``."""
     both = parser.add_argument_group("cross-attention and depth-weighted")
-    both.add_argument("--width", type=int, metavar="N", help="channels (default: the paper's)")
+    both.add_argument(
+        "--width", type=whole(8, 4096), metavar="N", help="channels (default: the paper's)"
+    )
     both.add_argument("--copies", type=int, default=0, metavar="N", help="augmented copies a clip")
     both.add_argument(
         "--no-rooms", action="store_true", help="copies are other voices only, without noise"
@@ -33,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     both.add_argument("--members", type=int, default=1, metavar="N", help="seeds averaged a fold")
     both.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: 32)")
-    both.add_argument("--learning-rate", type=float, metavar="R")
+    both.add_argument("--learning-rate", type=real(above=True), metavar="R")
     both.add_argument(
         "--validation",
         type=float,

@@ -62,10 +62,10 @@ class LogMelSpec:
                 f"need step_frames >= 1 and steps of at most {_LONGEST_STEP_S} s, "
                 f"got {self.step_frames} frames of {self.hop} samples"
             )
-        positive = 0 < self.floor < math.inf and 0 < self.level_floor < math.inf
+        positive = 0 < self.floor <= 1 and 0 < self.level_floor <= 1
         if not positive or not 0 <= self.level_decay_db < math.inf:
             raise ValueError(
-                f"need floor > 0, level_floor > 0 and level_decay_db >= 0, all finite, "
+                f"need floor and level_floor above 0 and up to 1, level_decay_db >= 0 and finite, "
                 f"got {self.floor}, {self.level_floor}, {self.level_decay_db}"
             )
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from edge_ser.pack.confidence import Calibration, CoveragePoint, HeardPoint, ReliabilityBin
-from edge_ser.pack.manifest import FORMAT, FileRecord, Manifest, StateSpec, Target, read_calibration
+from edge_ser.pack.manifest import (
+    FORMAT,
+    FileRecord,
+    Manifest,
+    StateSpec,
+    Target,
+    check_name,
+    read_calibration,
+)
 from edge_ser.pack.reader import Pack, bundled_packs, open_pack
-from edge_ser.pack.writer import write_pack
+from edge_ser.pack.writer import check_place, write_pack
 
 __all__ = [
     "FORMAT",
@@ -19,6 +27,8 @@ __all__ = [
     "StateSpec",
     "Target",
     "bundled_packs",
+    "check_name",
+    "check_place",
     "open_pack",
     "read_calibration",
     "write_pack",

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 __all__ = ["Calibration", "CoveragePoint", "HeardPoint", "ReliabilityBin"]
 
+TEMPERATURES = (0.01, 100.0)
+"""What dividing logits by can mean; far beyond, probabilities overflow or are all the same."""
+
 
 @dataclass(frozen=True)
 class HeardPoint:
@@ -30,7 +33,8 @@ class HeardPoint:
     ece_after: float
 
     def __post_init__(self) -> None:
-        if not (0 < self.heard_s < math.inf and 0 < self.temperature < math.inf):
+        low, high = TEMPERATURES
+        if not (0 < self.heard_s < math.inf and low <= self.temperature <= high):
             raise ValueError(
                 f"temperature {self.temperature} after {self.heard_s} s is out of range"
             )
@@ -91,7 +95,8 @@ class Calibration:
     reliability: tuple[ReliabilityBin, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < math.inf or not 0 <= self.abstain_below <= 1:
+        low, high = TEMPERATURES
+        if not low <= self.temperature <= high or not 0 <= self.abstain_below <= 1:
             raise ValueError(
                 f"temperature {self.temperature} or threshold {self.abstain_below} is out of range"
             )

@@ -16,12 +16,21 @@ from edge_ser.frontend import LogMelSpec
 from edge_ser.labels import check_labels
 from edge_ser.pack.confidence import Calibration, CoveragePoint, HeardPoint, ReliabilityBin
 
-__all__ = ["FORMAT", "FileRecord", "Manifest", "StateSpec", "Target", "read_calibration"]
+__all__ = [
+    "FORMAT",
+    "FileRecord",
+    "Manifest",
+    "StateSpec",
+    "Target",
+    "check_name",
+    "read_calibration",
+]
 
 FORMAT = 1
 """The newest format that this release reads and the one it writes."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}")
 _NAME = "pack.json"
 _RANGES = {"float32": (-math.inf, math.inf), "uint8": (0, 255), "int8": (-128, 127)}
 _PRECISIONS = ("int8", "mixed", "fp16", "fp32")
@@ -148,8 +157,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
-        if not _ID.fullmatch(self.id):
-            raise ValueError(f"id {self.id!r} is not made of a-z, 0-9, '.', '_' and '-'")
+        _check_id(self.id)
         if not self.targets:
             raise ValueError("no model file is named under 'targets'")
         for name in self.files:
@@ -210,6 +218,22 @@ class Manifest:
             if target.file not in manifest.files:
                 raise PackError(f"{where}: target file {target.file!r} is not listed in 'files'")
         return manifest
+
+
+def check_name(pack_id: str, version: str) -> None:
+    """Whether ``pack_id@version`` can be the name of a pack and of its folder.
+
+    Raises:
+        ValueError: saying which of the two cannot.
+    """
+    _check_id(pack_id)
+    if not _VERSION.fullmatch(version):
+        raise ValueError(f"version {version!r} is not made of letters, digits, '.+_-'")
+
+
+def _check_id(pack_id: str) -> None:
+    if not _ID.fullmatch(pack_id):
+        raise ValueError(f"id {pack_id!r} is not made of a-z, 0-9, '.', '_' and '-'")
 
 
 def read_calibration(values: dict[str, Any]) -> Calibration:

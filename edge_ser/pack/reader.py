@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from edge_ser.errors import PackError
+from edge_ser.files import read_regular
 from edge_ser.pack.manifest import Manifest
 from edge_ser.store.selection import active_folder, is_name, store_folder
 
@@ -20,6 +21,7 @@ MANIFEST = "pack.json"
 SIGNATURE = "pack.sig"
 _BUNDLED = Path(__file__).resolve().parent.parent / "packs"
 _LARGEST_FILE = 512 * 2**20
+_LARGEST_MANIFEST = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Pack:
         record = self.manifest.files.get(name)
         if record is None:
             raise PackError(f"pack {self.manifest.name} lists no file {name!r}")
-        content = self._content(name)
+        content = self._content(name, record.bytes)
         if content is None:
             raise PackError(f"{self.path}: {name} is missing; copy or install the pack again")
         if len(content) != record.bytes:
@@ -79,11 +81,11 @@ class Pack:
         """
         return self._content(name)
 
-    def _content(self, name: str) -> bytes | None:
+    def _content(self, name: str, most: int = _LARGEST_FILE) -> bytes | None:
         if self._members is not None:
             return self._members.get(name)
         try:
-            return (self.path / name).read_bytes()
+            return read_regular(self.path / name, most)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -141,7 +143,7 @@ def open_pack(where: Path | str | None = None) -> Pack:
 
 def _open_folder(path: Path) -> Pack:
     try:
-        text = (path / MANIFEST).read_bytes()
+        text = read_regular(path / MANIFEST, _LARGEST_MANIFEST)
     except FileNotFoundError:
         raise PackError(f"{path} is no pack: it has no {MANIFEST}") from None
     except OSError as error:

@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge_ser.errors import InputError
-from edge_ser.files import exchange, replace_file
+from edge_ser.files import check_writable, exchange, replace_file
 from edge_ser.pack.manifest import FileRecord, Manifest
 from edge_ser.pack.reader import MANIFEST
 
-__all__ = ["write_pack"]
+__all__ = ["check_place", "write_pack"]
 
 
 def write_pack(manifest: Manifest, files: Mapping[str, bytes], out: Path) -> Manifest:
@@ -41,6 +41,7 @@ def write_pack(manifest: Manifest, files: Mapping[str, bytes], out: Path) -> Man
     manifest = replace(manifest, files=records)
     text = json.dumps(manifest.to_dict(), indent=1) + "\n"
     whole = {MANIFEST: text.encode(), **files}
+    check_place(out)
     if out.suffix == ".tar":
         _write_tar(whole, out)
     else:
@@ -49,13 +50,28 @@ def write_pack(manifest: Manifest, files: Mapping[str, bytes], out: Path) -> Man
 
 
 def _write_tar(files: Mapping[str, bytes], out: Path) -> None:
-    if out.is_file() and not _is_pack_tar(out):
-        raise InputError(f"{out} is there already and is no pack; choose another --out")
     with replace_file(out) as file, tarfile.open(fileobj=file, mode="w") as archive:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size, info.mode = len(content), 0o644
             archive.addfile(info, io.BytesIO(content))
+
+
+def check_place(out: Path) -> None:
+    """Find out before long work whether a pack can be written to ``out``.
+
+    Raises:
+        InputError: as :func:`write_pack`.
+    """
+    if out.suffix == ".tar":
+        free = not out.is_file() or _is_pack_tar(out)
+    else:
+        free = not out.exists() or (out / MANIFEST).is_file()
+        free = free or (out.is_dir() and not any(out.iterdir()))
+    if not free:
+        raise InputError(f"{out} is there already and is no pack; choose another --out")
+    # A folder is not written into but exchanged, beside where it stands.
+    check_writable(out.parent / f".{out.name}" if out.is_dir() and out.suffix != ".tar" else out)
 
 
 def _is_pack_tar(path: Path) -> bool:
@@ -67,8 +83,6 @@ def _is_pack_tar(path: Path) -> bool:
 
 
 def _write_folder(files: Mapping[str, bytes], out: Path) -> None:
-    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is there already and is no pack; choose another --out")
     out = out.resolve()  # a link to a pack stays a link
     temporary: Path | None = None
     try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_ser.errors import PackError
-from edge_ser.files import replace_file
+from edge_ser.files import read_regular, replace_file
 
 __all__ = [
     "SELECTION",
@@ -30,6 +30,7 @@ __all__ = [
 VARIABLE = "EDGE_SER_PACKS"
 SELECTION = "active.json"
 _FORMAT = 1
+_LARGEST = 65536
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}@[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}")
 _SYSTEM = Path("/var/lib/edge-ser/packs")
 
@@ -74,7 +75,7 @@ def read_selection(store: Path) -> Selection:
     """
     path = store / SELECTION
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(read_regular(path, _LARGEST))
     except (FileNotFoundError, NotADirectoryError):
         return Selection()
     except OSError as error:

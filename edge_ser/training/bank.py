@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +26,7 @@ from edge_ser.training.progress import track
 __all__ = ["FeatureBank"]
 
 _CLIPS_PER_JOB = 24
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,25 @@ class FeatureBank:
             for job in track(jobs, "features"):
                 features.update(_features(*job))
         else:
-            with ProcessPoolExecutor(workers) as pool:
+            with ProcessPoolExecutor(workers, initializer=_end_with_parent) as pool:
                 for part in track(pool.map(_features_of, jobs), "features", len(jobs)):
                     features.update(part)
         return cls(spec, features)
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end this worker when the training is killed, where it can (Linux)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _cached(path: Path, count: int) -> list[NDArray[np.float16]] | None:
+    """The ``count`` arrays in ``path``; None where it is missing or damaged."""
+    try:
+        with np.load(path) as stored:
+            return [stored[f"arr_{i}"] for i in range(count)]
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, AttributeError, TypeError):
+        return None
 
 
 def _features_of(
@@ -96,10 +116,8 @@ def _features(
     for clip in clips:
         content = clip.path.read_bytes()
         path = cache / f"{_key(content, spec, voices, rooms, seed)}.npz"
-        if path.exists():
-            with np.load(path) as stored:
-                flat = [stored[f"arr_{i}"] for i in range((voices + 1) * (rooms + 1))]
-        else:
+        flat = _cached(path, (voices + 1) * (rooms + 1))
+        if flat is None:
             samples = load_mono(clip.path, spec.rate_hz)
             if voices + rooms and augmenter is None:
                 augmenter = Augmenter(spec.rate_hz, seed)

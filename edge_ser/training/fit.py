@@ -22,6 +22,11 @@ from edge_ser.training.progress import say
 
 __all__ = ["FitSettings", "Fitted", "fit"]
 
+_STATE_KEYS = (
+    "model", "average", "optimizer", "scheduler", "rng", "best", "best_score", "best_epoch",
+    "epoch", "history",
+)  # fmt: skip
+
 
 B = TypeVar("B")
 B_co = TypeVar("B_co", covariant=True)
@@ -125,7 +130,7 @@ def fit(
     best: dict[str, Tensor] | None = None
     best_score, best_epoch, history, first = -math.inf, 0, list[dict[str, float]](), 1
     if resume and state_path.exists():
-        state = torch.load(state_path, weights_only=True, map_location=fabric.device)
+        state = _read_state(state_path, fabric.device)
         if state.get("heard") != heard:
             raise InputError(
                 f"{state_path}: was trained on other clips or labels (another --seed, --folds, "
@@ -257,6 +262,30 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
         {"params": decayed, "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
+
+
+def _read_state(path: Path, device: torch.device) -> dict[str, Any]:
+    """The state that :func:`_save_state` wrote.
+
+    Raises:
+        InputError: the file is damaged or something else.
+    """
+    try:
+        state = torch.load(path, weights_only=True, map_location=device)
+    # torch.load has no error of its own; whatever it raises, the file is not what was saved.
+    except Exception as error:
+        said = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(
+            f"{path}: cannot be read as the state of a training ({said}); delete it or leave "
+            "--resume away to start anew"
+        ) from error
+    lacking = [key for key in _STATE_KEYS if not isinstance(state, dict) or key not in state]
+    if lacking:
+        raise InputError(
+            f"{path}: is no state of a training, it lacks {lacking[0]!r}; delete it or leave "
+            "--resume away to start anew"
+        )
+    return cast("dict[str, Any]", state)
 
 
 def _save_state(path: Path, state: dict[str, Any]) -> None:

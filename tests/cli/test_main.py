@@ -62,7 +62,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "x.wav", "--json"], "unrecognized arguments: --json"),
         (["run", "x.wav", "--pac", "p"], "unrecognized arguments: --pac"),
         (["run", "x.wav", "--backend", "gpu"], "invalid choice: 'gpu'"),
-        (["run", "x.wav", "--threads", "many"], "invalid int value: 'many'"),
+        (["run", "x.wav", "--threads", "many"], "'many' is no whole number"),
+        (["run", "x.wav", "--threads", "9" * 20], "is not between 1 and"),
+        (["bench", "--seconds", "inf"], "inf is not a finite number above 0"),
+        (["bench", "--seed", "-1"], "-1 is not between 0 and"),
         (["pack"], "ACTION"),
         (["pack", "burn"], "invalid choice: 'burn'"),
         (["pack", "list", "--loud"], "unrecognized arguments: --loud"),
@@ -72,6 +75,7 @@ def test_wrong_usage(words: list[str], says: str, capsys: pytest.CaptureFixture[
     assert main(words) == 2
     said = capsys.readouterr()
     assert says in said.err
+    assert said.err.count("\n") == 1  # and not every flag there is
     assert said.out == ""
 
 

@@ -159,7 +159,7 @@ def test_bad_files(
         (["--backend", "tensorrt"], "has no model for tensorrt"),
         (["--require-backend", "tensorrt"], "tensorrt is required"),
         (["--precision", "int8"], "has no int8 model"),
-        (["--threads", "0"], "at least one thread"),
+        (["--threads", "0"], "0 is not between 1 and"),
         (["--every", "0"], "got 0"),
     ],
 )
@@ -251,3 +251,50 @@ def test_ctrl_c_ends_the_stream_with_its_verdict(shared_pack: Path, pcm: NDArray
         assert process.wait(60) == 0
     assert [event["type"] for event in last] == ["emotion", "stream.ended"]
     assert last[0]["final"]
+
+
+def test_sigterm_ends_the_stream_with_its_verdict(
+    shared_pack: Path, pcm: NDArray[np.int16], tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace.json"
+    with subprocess.Popen(
+        [sys.executable, "-m", "edge_ser", "run", "-", "--pack", str(shared_pack), "--jsonl",
+         "--trace", str(trace)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(pcm.tobytes())
+        process.stdin.flush()
+        assert process.stdout.readline()  # it listens
+        process.send_signal(signal.SIGTERM)
+        assert json.loads(process.stdout.read().splitlines()[-1])["type"] == "stream.ended"
+        assert process.wait(60) == 0
+    assert json.loads(trace.read_text())["traceEvents"]
+    assert list(tmp_path.iterdir()) == [trace]
+
+
+def test_a_wav_on_standard_input_is_no_speech(shared_pack: Path, sound: Path) -> None:
+    with sound.open("rb") as file:
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_ser", "run", "-", "--pack", str(shared_pack)],
+            stdin=file, capture_output=True, text=True,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert "standard input is a WAV file" in done.stderr
+
+
+@pytest.mark.parametrize(("closed", "status"), [("<&-", 2), (">&-", 0)])
+def test_closed_standard_streams(closed: str, status: int, shared_pack: Path, sound: Path) -> None:
+    what = "-" if closed == "<&-" else str(sound)
+    command = f'"{sys.executable}" -m edge_ser run "{what}" --pack "{shared_pack}" {closed}'
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.returncode == status
+    assert "fault of edge-ser" not in done.stderr
+
+
+def test_a_trace_that_is_the_input_is_refused(shared_pack: Path, sound: Path) -> None:
+    before = sound.read_bytes()
+    assert main(["run", str(sound), "--pack", str(shared_pack), "--trace", str(sound)]) == 2
+    assert sound.read_bytes() == before

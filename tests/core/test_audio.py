@@ -296,3 +296,41 @@ def test_raw_samples_are_sent_to_standard_input(tmp_path: Path) -> None:
     path.write_bytes(bytes(3200))
     with pytest.raises(InputError, match=r"edge-ser run - < a\.raw"):
         load_mono(path, RATE)
+
+
+@needs_extra
+def test_sizes_that_writers_get_wrong_are_no_truncation(tmp_path: Path) -> None:
+    path = write_wave(tmp_path / "a.wav", speech(seconds=0.5))
+    content = bytearray(path.read_bytes())
+    content[4:8] = struct.pack("<I", struct.unpack("<I", content[4:8])[0] + 8)  # of the whole
+    content[28:32] = struct.pack("<I", 12345)  # byte rate
+    path.write_bytes(content)
+    assert len(load_mono(path, RATE)) == 8000
+
+
+def test_a_wav_of_unknown_length_is_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_wave(tmp_path / "a.wav", speech(seconds=0.5))
+    content = bytearray(path.read_bytes())
+    content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    assert len(load_mono(path, RATE)) == 8000
+    monkeypatch.setitem(sys.modules, "soundfile", None)  # as in the base install
+    assert len(load_mono(path, RATE)) == 8000
+
+
+@needs_extra
+def test_a_cut_mp3_is_not_filled_up(tmp_path: Path) -> None:
+    import soundfile
+
+    path = tmp_path / "a.mp3"
+    try:
+        soundfile.write(path, np.tile(speech(seconds=2.0), 4), RATE, format="MP3")
+    except (soundfile.LibsndfileError, ValueError):
+        pytest.skip("this libsndfile writes no MP3")
+    content = path.read_bytes()
+    assert len(load_mono(path, RATE)) > 7 * RATE
+    path.write_bytes(content[: len(content) // 4])
+    with pytest.raises(InputError, match="truncated|cannot be read"):
+        load_mono(path, RATE)

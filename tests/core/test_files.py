@@ -14,7 +14,7 @@ from typing import BinaryIO
 import pytest
 
 from edge_ser.errors import InputError
-from edge_ser.files import check_writable, replace_file, write_text
+from edge_ser.files import check_writable, read_regular, replace_file, write_text
 
 WRITER = """
 import sys
@@ -132,3 +132,23 @@ def test_checking_changes_nothing(tmp_path: Path) -> None:
     for wrong in (tmp_path, tmp_path / "a" / "below"):
         with pytest.raises(InputError, match="cannot write"):
             check_writable(wrong)
+
+
+def test_a_link_leads_to_the_file_that_is_replaced(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+
+
+def test_a_pipe_is_neither_replaced_nor_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for attempt in (lambda: write_text(pipe, "x"), lambda: check_writable(pipe)):
+        with pytest.raises(InputError, match="it is a device or a pipe; name a file"):
+            attempt()
+    assert pipe.is_fifo()
+    with pytest.raises(OSError, match="no regular file"):
+        read_regular(pipe, 10)

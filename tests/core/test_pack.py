@@ -475,3 +475,13 @@ def test_a_kill_at_any_moment_leaves_a_whole_pack(written: Path) -> None:
             time.sleep(draw.uniform(0.0, 0.05))
             process.send_signal(signal.SIGKILL)
         open_pack(written).verify()
+
+
+@pytest.mark.parametrize("name", ["pack.json", "model.onnx"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "pack"
+    write_pack(manifest(), FILES, out)
+    (out / name).unlink()
+    os.mkfifo(out / name)
+    with pytest.raises(PackError, match="cannot be read"):
+        open_pack(out).verify()

@@ -122,3 +122,18 @@ def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
 def test_no_epoch_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one epoch"):
         run(tmp_path / "state.pt", replace(SETTINGS, epochs=0))
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", "cut", "other"])
+def test_a_damaged_state_is_told(tmp_path: Path, content: bytes | str) -> None:
+    path = tmp_path / "state.pt"
+    run(path)
+    if content == "cut":
+        path.write_bytes(path.read_bytes()[:-500])
+    elif content == "other":
+        torch.save({"epoch": 1}, path)
+    else:
+        assert isinstance(content, bytes)
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"state of a training"):
+        run(path, resume=True)
