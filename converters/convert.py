@@ -104,6 +104,7 @@ class _Conversion:
         report["checkpoint_error_vs_torch"] = self._check_against_torch()
         spans = self._ranges()
         exact = self._logits(self._reference)
+        report["float"] = self._float_scores(exact)
         report["parity"], missed = {}, list[str]()
         models: dict[str, StepModel] = {}
         precision = "int8"
@@ -146,6 +147,15 @@ class _Conversion:
         files["model-card.md"] = model_card(manifest, report).encode()
         write_pack(manifest, files, out)
         return report
+
+    def _float_scores(self, exact: list[NDArray[np.float32]]) -> dict[str, float]:
+        """How well the float model hears the parity clips, whose speakers it may know.
+
+        Agreement of a form with a model that has learnt nothing says nothing.
+        """
+        last = np.stack([logits[-1] for logits in exact])
+        uar = float(score(self._truth, last, self._labels).uar)
+        return {"uar": round(uar, 4), "chance": round(1 / len(self._labels), 4)}
 
     def _ranges(self) -> dict[str, Range]:
         request = self._request

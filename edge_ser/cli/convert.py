@@ -147,6 +147,17 @@ def execute(options: argparse.Namespace) -> int:
         print_json({"pack": str(options.out), **report})
         return 0
     print(f"{options.out}: written")
+    heard = report["float"]
+    doubt = ": it has learnt little, so agreement with it says little"
+    print(
+        f"  float model  UAR {heard['uar']:.3f} on the clips compared, chance is "
+        f"{heard['chance']:.3f}{doubt if heard['uar'] < 2 * heard['chance'] else ''}"
+    )
+    if report["confidence"] is None:
+        print(
+            "  confidence is not calibrated and no event abstains: train with all folds, or with "
+            "validation speakers, so that the checkpoint knows how sure it may be"
+        )
     for name, parity in report["parity"].items():
         print(
             f"  {name:<9} label agreement {parity['agreement']:.1%}  "

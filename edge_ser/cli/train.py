@@ -220,16 +220,20 @@ def _write(path: Path, report: dict[str, Any]) -> None:
     write_text(path, json.dumps(report, indent=1) + "\n")
 
 
+def _folds(count: int) -> str:
+    return f"{count} fold" + "s" * (count != 1)
+
+
 def show(report: dict[str, Any]) -> None:
     """The report of a run for people."""
     if "checkpoint" in report:
         print(f"trained on all speakers: {report['checkpoint']}")
         return
-    print(f"protocol: {report['protocol']}")
+    print(f"protocol: {report['protocol']}; UAR by chance {1 / len(report['labels']):.3f}")
     for corpus, figures in report["corpora"].items():
         mean, sd, pooled = figures["mean"], figures["sd"], figures["pooled"]
         print(
             f"{corpus:<8} {pooled['n']} clips  UAR {pooled['uar']:.3f} pooled, "
-            f"{mean['uar']:.3f} ± {sd['uar']:.3f} over {len(figures['folds'])} folds  "
+            f"{mean['uar']:.3f} ± {sd['uar']:.3f} over {_folds(len(figures['folds']))}  "
             f"accuracy {pooled['accuracy']:.3f}  macro F1 {pooled['macro_f1']:.3f}"
         )

@@ -129,6 +129,8 @@ def fit(
     average.to(fabric.device)
     best: dict[str, Tensor] | None = None
     best_score, best_epoch, history, first = -math.inf, 0, list[dict[str, float]](), 1
+    if not resume and state_path.exists() and rank == 0:
+        say(f"{name}: begins anew and replaces the run in {state_path.parent} (--resume goes on)")
     if resume and state_path.exists():
         state = _read_state(state_path, fabric.device)
         if state.get("heard") != heard:
