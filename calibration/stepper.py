@@ -71,9 +71,7 @@ class FloatStepper:
         Yields:
             Per step the logits ``(labels,)`` and the watched activations.
         """
-        from edge_ser.runtime.backends.base import initial_state
-
-        feed: dict[str, NDArray[Any]] = {spec.input: initial_state(spec) for spec in self._states}
+        feed: dict[str, NDArray[Any]] = {spec.input: spec.initial() for spec in self._states}
         names = ["logits", *(spec.output for spec in self._states), *self._watch]
         for start in range(0, mel.shape[1], step_frames):
             feed["mel"] = np.ascontiguousarray(mel[None, :, start : start + step_frames])

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import PurePosixPath
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edge_ser.errors import PackError
@@ -74,6 +75,11 @@ class StateSpec:
             raise ValueError(f"state {self.input}: {sizes} has no axis {self.time_axis}")
         if not 0 <= self.ahead <= _LARGEST_STATE // math.prod(sizes):
             raise ValueError(f"state {self.input}: {self.ahead} entries ahead are impossible")
+
+    def initial(self) -> NDArray[Any]:
+        """A new tensor as the state is before the stream begins."""
+        state: NDArray[Any] = np.full(self.shape, self.before, self.dtype)
+        return state
 
     @property
     def output_shape(self) -> tuple[int, ...]:

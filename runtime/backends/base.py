@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ser.pack import StateSpec
-
-__all__ = ["Engine", "EngineGroup", "EngineStream", "OneByOne", "initial_state"]
+__all__ = ["Engine", "EngineGroup", "EngineStream", "OneByOne"]
 
 
 class EngineStream(Protocol):
@@ -110,8 +108,3 @@ class OneByOne:
     def reset(self, index: int) -> None:
         """Forget one stream."""
         self._streams[index].reset()
-
-
-def initial_state(spec: StateSpec) -> NDArray[Any]:
-    """A new state tensor as it is before the stream begins."""
-    return np.full(spec.shape, spec.before, spec.dtype)

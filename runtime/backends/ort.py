@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_ser.errors import BackendError
 from edge_ser.pack import Pack, Target
-from edge_ser.runtime.backends.base import EngineGroup, EngineStream, OneByOne, initial_state
+from edge_ser.runtime.backends.base import EngineGroup, EngineStream, OneByOne
 from edge_ser.runtime.backends.ort_group import OrtGroup, bind, runs
 
 if TYPE_CHECKING:
@@ -186,4 +186,4 @@ class _OrtStream:
     def reset(self) -> None:
         """Put the initial state back."""
         for spec, output in zip(self._specs, self._outputs[self._turn], strict=True):
-            spec.newest(output)[...] = initial_state(spec)
+            spec.newest(output)[...] = spec.initial()

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from edge_ser.errors import BackendError
 from edge_ser.pack import StateSpec, Target
-from edge_ser.runtime.backends.base import initial_state
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -66,7 +65,7 @@ class OrtGroup:
     def reset(self, index: int) -> None:
         """Put the initial state of one stream back."""
         for state in self._states:
-            state.row(self._turn, index)[...] = initial_state(state.spec)
+            state.row(self._turn, index)[...] = state.spec.initial()
 
 
 class _State:

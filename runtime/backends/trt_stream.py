@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from edge_ser.engines.log import explain
 from edge_ser.errors import BackendError
 from edge_ser.pack import Target
-from edge_ser.runtime.backends.base import initial_state
 from edge_ser.runtime.backends.cuda_device import CudaDevice
 from edge_ser.runtime.backends.cuda_graph import CudaGraph
 
@@ -54,7 +53,7 @@ class TrtStream:
     ) -> None:
         self._device, self._errors = device, errors
         self._graphs: list[CudaGraph] = []
-        begin = [initial_state(spec) for spec in target.states]
+        begin = [spec.initial() for spec in target.states]
         with device.current():
             self._stream = device.stream()
             self._handle = ctypes.c_void_p(self._stream.handle)

@@ -16,7 +16,6 @@ from edge_ser.errors import BackendError, PackError, UsageError
 from edge_ser.pack import StateSpec, open_pack
 from edge_ser.runtime import Recognizer
 from edge_ser.runtime.backends import BACKENDS, load_engine
-from edge_ser.runtime.backends.base import initial_state
 
 
 def edit(folder: Path, change: Any) -> None:
@@ -135,10 +134,10 @@ def test_two_states_with_one_name_are_refused(pack_folder: Path) -> None:
 
 
 def test_initial_state_holds_one_number_everywhere() -> None:
-    single = initial_state(StateSpec("a", "b", (2, 3, 4), "float32", 0.5))
+    single = StateSpec("a", "b", (2, 3, 4), "float32", 0.5).initial()
     assert single.shape == (2, 3, 4)
     assert np.all(single == 0.5)
-    stored = initial_state(StateSpec("a", "b", (2, 3, 4), "uint8", 255.0))
+    stored = StateSpec("a", "b", (2, 3, 4), "uint8", 255.0).initial()
     assert stored.dtype == np.uint8
     assert np.all(stored == 255)
 

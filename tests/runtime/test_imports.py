@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,25 @@ def test_importing_the_runtime_loads_no_engine_and_no_audio_library() -> None:
 def test_importing_the_package_imports_nothing_else() -> None:
     done = run("import edge_ser; print('numpy' in sys.modules, edge_ser.__version__)")
     assert done.stdout.split()[0] == "False", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("room", "never"),
+    [
+        ("calibration", ("converters", "runtime", "training", "models")),
+        ("pack", ("calibration", "converters", "runtime", "training", "models")),
+        ("frontend", ("calibration", "converters", "runtime", "training", "models", "pack")),
+        ("training", ("converters", "runtime")),
+        ("engines", ("calibration", "converters", "runtime", "training", "models")),
+    ],
+)
+def test_imports_go_one_way(room: str, never: tuple[str, ...]) -> None:
+    """Also those inside of functions, which no process that merely imports would meet."""
+    files = [path for root in ROOTS for path in (root / room).rglob("*.py")]
+    assert files
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                assert name.split(".")[:2] not in [["edge_ser", wall] for wall in never], path
