@@ -91,7 +91,7 @@ def test_a_peer_runs(name, voice):
     try:
         found = systems()[name]()
     except ImportError as error:
-        pytest.skip(f"needs the bench extra: {error}")
+        pytest.skip(f"needs the bench extra and benchmarks/requirements-nodeps.txt: {error}")
     (result,) = measure([found], voice, warmup_s=0)
     assert len(result.wall_ns) == len(voice) // found.hop
     assert result.cpu_ns[0] > 0

@@ -16,8 +16,8 @@ STEP = 1280
 
 @pytest.fixture(scope="module")
 def int8_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("torch", reason="makes a pack")
-    pytest.importorskip("onnx", reason="makes a pack")
+    pytest.importorskip("torch", reason="needs torch, which makes the pack")
+    pytest.importorskip("onnx", reason="needs torch, which makes the pack")
     from making.packs import write_tiny_int8_pack
 
     out = tmp_path_factory.mktemp("packs") / "tiny-int8"
