@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ser.errors import UsageError
+from edge_ser.frontend.fourier import real_transform
 
 __all__ = ["LevelGate", "LevelSettings"]
 
@@ -51,8 +52,12 @@ class LevelGate:
         self._floor = np.float32(10 ** (self._settings.floor_db / 10))
         self._shape = np.hanning(window).astype(np.float32)
         edges = [round(hz * window / rate_hz) for hz in _EDGES_HZ]
-        self._first, self._last = edges[0], edges[-1]
-        self._starts = np.array(edges[:-1]) - edges[0]
+        self._transform = real_transform(window)
+        self._tapered = np.zeros((1, window), np.float32)
+        self._spectrum = np.zeros((1, window // 2 + 1), np.complex64)
+        # Real and imaginary parts lie side by side, so a band is the sum of their squares.
+        self._parts = self._spectrum.view(np.float32)[0, 2 * edges[0] : 2 * edges[-1]]
+        self._starts = 2 * (np.array(edges[:-1]) - edges[0])
         # Power of a band as its share of the mean square of the window (Parseval, one side).
         self._scale = np.float32(2.0 / (window * float(np.sum(self._shape**2))))
         self.reset()
@@ -72,9 +77,10 @@ class LevelGate:
 
         The first windows of a stream count as loud: nothing is known of the room yet.
         """
-        spectrum = np.fft.rfft(window * self._shape)[self._first : self._last]
-        power = spectrum.real**2 + spectrum.imag**2
-        bands = np.add.reduceat(power, self._starts) * self._scale
+        np.multiply(window, self._shape, self._tapered[0])
+        self._transform(self._tapered, self._spectrum)
+        np.multiply(self._parts, self._parts, self._parts)
+        bands = np.add.reduceat(self._parts, self._starts) * self._scale
         np.maximum(bands, self._floor, out=bands)
         if self._noise is None:
             self._noise = bands
