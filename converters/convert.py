@@ -312,7 +312,7 @@ def _refuse_test_speakers(checkpoint: Checkpoint, clips: Sequence[Clip]) -> None
     if heard:
         raise InputError(
             f"{heard[0]} is a test speaker of this checkpoint; calibrating with it would spoil "
-            "its test figures. Leave the test speakers out (--without-test-speakers)"
+            "its test figures. Leave the test speakers out: add --without-test-speakers"
         )
 
 

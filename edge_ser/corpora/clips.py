@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -176,7 +176,7 @@ def _everything_below(root: Path) -> Iterator[Path]:
         yield from (Path(folder) / name for name in names)
 
 
-def digest(clips: Iterable[Clip]) -> str:
-    """Sixteen hex digits that tell one set of clips from another, wherever their folder is."""
+def digest(clips: Iterable[Clip], labels: Sequence[str]) -> str:
+    """Sixteen hex digits of what is taught: clips, wherever they lie, and labels in order."""
     names = sorted(f"{clip.corpus}/{clip.path.name}/{clip.label}" for clip in clips)
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join([*labels, *names]).encode()).hexdigest()[:16]

@@ -223,7 +223,7 @@ def _train(
         out / "state.pt",
         resume=resume,
         name=name,
-        heard=f"{digest(clips)} {','.join(recipe.config.labels)}",
+        heard=digest(clips, recipe.config.labels),
     )
     write_text(out / "history.json", json.dumps(fitted.history, indent=1))
     student.cpu()

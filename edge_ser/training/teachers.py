@@ -291,7 +291,7 @@ def train_teacher_fold(
             settings,
             out / f"state{member}.pt",
             resume=resume,
-            heard=f"{digest(clips)} {','.join(recipe.config.labels)}",
+            heard=digest(clips, recipe.config.labels),
             name=f"fold {fold.index}" + (f" member {member}" if recipe.members > 1 else ""),
         )
         epoch = max(epoch, fitted.epoch)
