@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from edge_ser.errors import InputError, MissingExtra
 
-__all__ = ["StreamResampler", "check_finite", "load_mono", "mix_to_mono", "read_mono"]
+__all__ = [
+    "StreamResampler",
+    "check_file",
+    "check_finite",
+    "load_mono",
+    "mix_to_mono",
+    "read_mono",
+]
 
 FloatArray = NDArray[np.float32]
 
@@ -48,21 +55,7 @@ def read_mono(path: Path | str, rate_hz: int) -> Iterator[FloatArray]:
         InputError, MissingExtra: as :func:`load_mono`, some only when the fault is reached.
     """
     path = Path(path)
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise InputError(f"{path}: is a folder, not an audio file")
-    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
-        raise InputError(f"{path}: the file is empty")
-    if path.suffix.lower() in (".raw", ".pcm"):
-        raise InputError(
-            f"{path}: raw samples have no header that says what they are; 16-bit mono at "
-            f"{rate_hz} Hz goes through standard input: edge-ser run - < {path.name}"
-        )
+    check_file(path, rate_hz)
     blocks = _soundfile_blocks(path) if _has_soundfile() else _wave_blocks(path)
     resampler: StreamResampler | None = None
     n_read = 0
@@ -79,6 +72,29 @@ def read_mono(path: Path | str, rate_hz: int) -> Iterator[FloatArray]:
     rest = resampler.push(np.empty(0, np.float32), last=True)
     if len(rest):
         yield rest
+
+
+def check_file(path: Path, rate_hz: int) -> None:
+    """Whether ``path`` can be an audio file at all, before it is opened.
+
+    Raises:
+        InputError: it is missing, empty, a folder, or raw samples.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such audio file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{path}: is a folder, not an audio file")
+    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+        raise InputError(f"{path}: the file is empty")
+    if path.suffix.lower() in (".raw", ".pcm"):
+        raise InputError(
+            f"{path}: raw samples have no header that says what they are; 16-bit mono at "
+            f"{rate_hz} Hz goes through standard input: edge-ser run - < {path.name}"
+        )
 
 
 def _has_soundfile() -> bool:
@@ -187,7 +203,7 @@ def _pcm(data: bytes, width: int) -> FloatArray:
 def check_finite(samples: FloatArray, where: str) -> None:
     """Raise ``InputError`` naming the first sample that is NaN or infinite."""
     # A sum is finite only if all its terms are, and costs one pass without a temporary.
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(np.sum(samples)):
             return
     bad = ~np.isfinite(samples)
@@ -203,7 +219,8 @@ def mix_to_mono(samples: FloatArray) -> FloatArray:
     """The mean over the channels: ``(n, channels)`` to ``(n,)``, both ``float32``."""
     if samples.shape[1] == 1:
         return np.ascontiguousarray(samples[:, 0])
-    mixed: FloatArray = np.mean(samples, axis=1, dtype=np.float32)
+    with np.errstate(over="ignore"):  # absurdly large samples are told of where they are used
+        mixed: FloatArray = np.mean(samples, axis=1, dtype=np.float32)
     return mixed
 
 

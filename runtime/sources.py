@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edge_ser
-from edge_ser.audio import read_mono
+from edge_ser.audio import check_file, read_mono
 from edge_ser.errors import InputError
 
 __all__ = ["DEMO", "Source", "open_source", "paced"]
@@ -51,8 +51,7 @@ def open_source(where: str, rate_hz: int) -> Source:
         return Source("stdin", read_raw(sys.stdin.buffer))
     if where == "demo" and not Path(where).exists():
         return Source("demo", read_mono(DEMO, rate_hz))
-    if not Path(where).is_file():
-        raise InputError(f"{where}: no such audio file (- reads samples from standard input)")
+    check_file(Path(where), rate_hz)
     return Source(Path(where).stem, read_mono(where, rate_hz))
 
 

@@ -91,10 +91,9 @@ class TcpSource:
         """
         try:
             wire = socket.create_connection((address.host, address.port), _CONNECT_S)
-        except OSError as error:
-            raise InputError(
-                f"{address.text}: nobody gives samples there ({error.strerror or error})"
-            ) from error
+        except (OSError, UnicodeError) as error:  # the latter: no host can have such a name
+            why = getattr(error, "strerror", None) or error
+            raise InputError(f"{address.text}: nobody gives samples there ({why})") from error
         return cls(wire, address.text, address.rate_hz or rate_hz, rate_hz)
 
     def read(self) -> Heard:

@@ -96,5 +96,8 @@ def corpus_folders(values: list[str]) -> dict[str, Path]:
             raise UsageError(f"--data {value}: write it as corpus=DIR, for example emodb=~/emodb")
         if name in folders:
             raise UsageError(f"--data: {name} stands twice")
-        folders[name] = Path(folder).expanduser()
+        try:
+            folders[name] = Path(folder).expanduser()
+        except RuntimeError as error:  # ~ of nobody, or of a user without a home
+            raise UsageError(f"--data {value}: {error}") from error
     return folders

@@ -180,9 +180,9 @@ def no_rate(path: Path) -> Path:
         (written(b"RIFF"), "cannot be read"),
         (no_rate, "cannot be read|a sample rate of 0"),
         (lambda path: write_wave(path, np.zeros(0, np.float32)), "no audio samples"),
-        (lambda path: path, "no such file"),
+        (lambda path: path, "no such audio file"),
         (lambda path: path.parent, "is a folder"),
-        (lambda path: path.with_name("x" * 300 + ".wav"), "cannot be read|no such file"),
+        (lambda path: path.with_name("x" * 300 + ".wav"), "cannot be read|no such audio file"),
     ],
 )
 def test_broken_files(reader: str, tmp_path: Path, make: Callable[[Path], Path], says: str) -> None:
