@@ -13,9 +13,9 @@ from edge_ser.errors import EdgeSerError, UsageError
 
 __all__ = ["BLOCK_MS", "Heard", "SampleSource", "SourceGone", "backoff", "is_live", "opener"]
 
-BLOCK_MS = 40
-"""Of what a microphone gives at once. Utterances begin where a block does, so that the last
-sample of a step is the last of a block and waits for nothing."""
+BLOCK_MS = 80
+"""Of what a microphone gives at once: as long as a step of most packs. Utterances begin where a
+block does, so that the last sample of a step is the last of a block and waits for nothing."""
 
 _TCP = ("tcp://", "tcp-listen://")
 

@@ -17,7 +17,7 @@ from edge_ser.runtime.resample import LiveResampler
 
 __all__ = ["Microphone"]
 
-_MOST_BLOCKS = 50  # two seconds; each wakes three threads of PortAudio and the sound server
+_MOST_BLOCKS = 25  # two seconds; each wakes three threads of PortAudio and the sound server
 _FIRST_S = 2.5  # sound servers take their time to start a stream
 _SILENT_S = 1.0  # a device that gives nothing for so long is gone, whatever it says
 
@@ -25,7 +25,7 @@ _Block = tuple[bytes, int]
 
 
 class Microphone:
-    """An open device: blocks of 40 ms at its native rate, resampled as a stream.
+    """An open device: blocks of 80 ms at its native rate, resampled as a stream.
 
     PortAudio's own thread puts blocks into a bounded queue; :meth:`read` sleeps until one is
     there. When the reader is too slow whole blocks are dropped and counted, never delayed.

@@ -23,7 +23,7 @@ from voices import silence, voice
 from edge_ser.errors import InputError
 from edge_ser.runtime import devices, mic
 from edge_ser.runtime.devices import Device, find_device
-from edge_ser.runtime.live_source import SourceGone
+from edge_ser.runtime.live_source import BLOCK_MS, SourceGone
 
 ROOT = Path(__file__).parents[2]
 
@@ -152,8 +152,9 @@ def test_what_is_lost_is_counted_and_no_sample_comes_twice(fake: Callable[..., F
         given = sum(len(h.samples) for h in heard)
         lost = sum(h.lost for h in heard)
         assert microphone.n_overflows == 1
-        assert lost == 30 * 640
-        assert given == pytest.approx(mic._MOST_BLOCKS * 640, abs=640)
+        block = 16 * BLOCK_MS
+        assert lost == 30 * block
+        assert given == pytest.approx(mic._MOST_BLOCKS * block, abs=block)
         assert all(h.captured_ns > 0 for h in heard)
         sd.give(overflow=True)
         assert microphone.read().lost >= 0
