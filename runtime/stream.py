@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -17,6 +16,7 @@ from edge_ser.events import Event, Latency
 from edge_ser.pack import Manifest
 from edge_ser.runtime.backends import Engine
 from edge_ser.runtime.timing import Hook, Hooks, clock
+from edge_ser.runtime.verdict import Verdict
 
 __all__ = ["Stream"]
 
@@ -67,11 +67,7 @@ class Stream:
         spec = manifest.frontend
         self.stream_id = stream_id
         self._labels = manifest.labels
-        self._sharpness = [
-            1.0 / temperature
-            for temperature in manifest.calibration.step_temperatures(spec.step_ms / 1000.0)
-        ]
-        self._latest = len(self._sharpness) - 1
+        self._verdict = Verdict(manifest.calibration, spec.step_ms / 1000.0)
         self._abstain_below = manifest.calibration.abstain_below
         self._pack, self._backend, self._precision = manifest.name, engine.backend, engine.precision
         self._size = spec.step_samples
@@ -83,12 +79,10 @@ class Stream:
         self._samples = np.zeros(self._size, np.float32)
         self._filled = 0
         self._steps = 0
-        self._taken = 0  # steps of this utterance
         self._heard = 0  # samples, the zeros that fill up the last step not counted
         self._seq = 0
         self._every = every
         self._hooks = Hooks(hooks, stream_id, self._deadline_ns, ("frontend", "infer", "post"))
-        self._probabilities: list[float] = []
         self._latency = Latency()
         self._closed = False
         self._ended = False  # the final event of the utterance was made
@@ -107,8 +101,8 @@ class Stream:
         """
         self._mel.reset()
         self._engine.reset()
-        self._filled = self._heard = self._taken = 0
-        self._probabilities = []
+        self._filled = self._heard = 0
+        self._verdict.reset()
         self._utterance_id, self._begin = utterance_id, begin
         self._closed = self._ended = False
 
@@ -120,7 +114,7 @@ class Stream:
     @property
     def probabilities(self) -> list[float]:
         """Of every label after the last step of this utterance; empty before the first."""
-        return self._probabilities
+        return self._verdict.probabilities
 
     def conclude(self, probabilities: list[float], heard: int) -> Event:
         """The final event of an utterance that ended earlier than the samples pushed.
@@ -130,8 +124,9 @@ class Stream:
             heard: its length in samples.
         """
         self._closed = self._ended = True
-        self._probabilities, self._heard = probabilities, heard
-        self._judge_whole(-(-heard // self._size))
+        self._heard = heard
+        self._verdict.restore(probabilities, -(-heard // self._size))
+        self._verdict.conclude()
         return self._event("speech_ended")
 
     @property
@@ -142,7 +137,7 @@ class Stream:
     def step_features(self, mel: NDArray[np.float32]) -> list[float]:
         """Probabilities after a step on features ``(n_mels, step_frames) float32``."""
         self._mel_out[...] = mel
-        return self._conclude(self._engine.step()[0].tolist())
+        return self._verdict.step(self._engine.step()[0].tolist())
 
     def push(self, pcm: NDArray[Any]) -> list[Event]:
         """Take samples, run every step that they complete.
@@ -216,10 +211,10 @@ class Stream:
     def last_word(self) -> Event | None:
         """The final event when no step is left to take; None if there is nothing to tell."""
         self.settle()
-        if self._ended or not self._probabilities:
+        if self._ended or not self._verdict.probabilities:
             return None
         self._ended = True
-        self._judge_whole(self._taken)
+        self._verdict.conclude()
         return self._event("speech_ended")
 
     def settle(self) -> None:
@@ -302,13 +297,13 @@ class Stream:
         """
         self._heard += self._filled
         self._filled = 0
-        self._conclude(logits)
+        self._verdict.step(logits)
         step = self._steps
         self._steps = step + 1
         event = None
         if trigger is not None:
             self._ended = True
-            self._judge_whole(self._taken)
+            self._verdict.conclude()
             event = self._event(trigger)
         elif self._steps % self._every == 0:
             event = self._event("interval")
@@ -326,23 +321,8 @@ class Stream:
             self._hooks.record(step, (begin, featured, inferred, end))
         return event
 
-    def _conclude(self, logits: list[float]) -> list[float]:
-        """Probabilities of this step, under the temperature of what was heard so far."""
-        sharpness = self._sharpness[min(self._taken, self._latest)]
-        self._taken += 1
-        self._probabilities = _softmax(logits, sharpness)
-        return self._probabilities
-
-    def _judge_whole(self, taken: int) -> None:
-        """Put the probabilities after ``taken`` steps under the temperature of whole utterances."""
-        ratio = self._sharpness[-1] / self._sharpness[min(max(taken - 1, 0), self._latest)]
-        if ratio != 1.0:
-            powers = [probability**ratio for probability in self._probabilities]
-            total = sum(powers)
-            self._probabilities = [power / total for power in powers]
-
     def _event(self, trigger: str) -> Event:
-        probabilities = self._probabilities
+        probabilities = self._verdict.probabilities
         confidence = max(probabilities)
         self._seq += 1
         return Event(
@@ -364,11 +344,3 @@ class Stream:
             precision=self._precision,
             pack=self._pack,
         )
-
-
-def _softmax(logits: list[float], sharpness: float) -> list[float]:
-    """Probabilities of a handful of logits; plain Python beats array calls at this size."""
-    top = max(logits)
-    powers = [math.exp((value - top) * sharpness) for value in logits]
-    total = sum(powers)
-    return [power / total for power in powers]
