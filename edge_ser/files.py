@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from edge_ser.errors import InputError
+from edge_ser.errors import InputError, cannot_write
 
 __all__ = ["check_writable", "exchange", "read_regular", "replace_file", "write_text"]
 
@@ -42,14 +42,15 @@ def replace_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
         mode: permissions of the file; those that the umask leaves if None.
 
     Raises:
-        InputError: the folder cannot be written to, or the disk is full.
+        InputError: the folder cannot be written to.
+        OutputError: the disk is full.
     """
     path = _place(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -63,7 +64,7 @@ def replace_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+            raise cannot_write(path, error) from error
         raise
 
 
@@ -71,7 +72,7 @@ def check_writable(path: Path) -> None:
     """Find out before long work whether its result can be written to ``path``.
 
     Raises:
-        InputError: it cannot; as :func:`replace_file`.
+        InputError, OutputError: it cannot; as :func:`replace_file`.
     """
     path = _place(path)
     try:
@@ -80,7 +81,7 @@ def check_writable(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
 
 
 def _place(path: Path) -> Path:

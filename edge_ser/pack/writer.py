@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from edge_ser.errors import InputError
+from edge_ser.errors import InputError, cannot_write
 from edge_ser.files import check_writable, exchange, replace_file
 from edge_ser.pack.manifest import FileRecord, Manifest
 from edge_ser.pack.reader import MANIFEST
@@ -32,6 +32,7 @@ def write_pack(manifest: Manifest, files: Mapping[str, bytes], out: Path) -> Man
 
     Raises:
         InputError: ``out`` cannot be written, or is something else than a pack.
+        OutputError: the disk is full.
         ValueError: a file has a name that leads out of the pack.
     """
     records = {
@@ -99,7 +100,7 @@ def _write_folder(files: Mapping[str, bytes], out: Path) -> None:
         if not out.exists() or not exchange(temporary, out):
             _move_over(temporary, out)
     except OSError as error:
-        raise InputError(f"cannot write the pack {out}: {error.strerror or error}") from error
+        raise cannot_write(f"the pack {out}", error) from error
     finally:
         if temporary is not None and temporary.exists():
             shutil.rmtree(temporary, ignore_errors=True)
