@@ -13,8 +13,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edge_ser.errors import InputError, cannot_write
+from edge_ser.parts import Part, claim
 
-__all__ = ["check_writable", "exchange", "read_regular", "replace_file", "write_text"]
+__all__ = [
+    "check_writable",
+    "exchange",
+    "put_file",
+    "read_regular",
+    "replace_file",
+    "write_text",
+]
 
 _HERE, _SWAP = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
@@ -48,24 +56,37 @@ def replace_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     path = _place(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        part = claim(path)
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(part.handle, "wb", closefd=False) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        # mkstemp makes private files
-        os.chmod(temporary, 0o666 & ~umask if mode is None else mode)
-        os.replace(temporary, path)
+        put_file(part, path, mode)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
+        part.discard()
         if isinstance(error, OSError):
             raise cannot_write(path, error) from error
         raise
+
+
+def put_file(part: Part, path: Path, mode: int | None = None) -> None:
+    """Let a part that is complete take the place of ``path``.
+
+    Args:
+        mode: as :func:`replace_file` takes it.
+
+    Raises:
+        OSError: it cannot stand there; the part is still claimed.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    # Parts are private.
+    os.fchmod(part.handle, 0o666 & ~umask if mode is None else mode)
+    os.replace(part.path, path)
+    part.close()
 
 
 def check_writable(path: Path) -> None:

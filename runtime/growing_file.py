@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 
 from edge_ser.errors import EdgeSerError, OutputError, cannot_write
-from edge_ser.files import replace_file
+from edge_ser.files import put_file, replace_file
+from edge_ser.parts import claim
 
 __all__ = ["GrowingFile", "completing"]
 
@@ -42,23 +43,18 @@ class GrowingFile:
         self._max_bytes = max_bytes
         self._ended = False
         self._fault: OSError | None = None
-        folder = None if path is None else path.parent
+        place = path or Path(tempfile.gettempdir()) / "edge-ser-lines"
         try:
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(
-                dir=folder, prefix=f".{'lines' if path is None else path.name}."
-            )
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self._part = claim(place)
         except OSError as error:
             raise cannot_write(path, error) from error
-        self._temporary = Path(name)
-        self._file = os.fdopen(handle, "wb", buffering=0)
         self._size = 0  # of what is whole
 
     @property
     def ended(self) -> bool:
         """Whether nothing more is taken."""
-        return self._ended or self._file.closed
+        return self._ended or self._part.handle < 0
 
     def append(self, data: bytes, *, by_line: bool = False) -> int:
         """Write ``data``, or nothing of it, where the disk has no room for all.
@@ -71,7 +67,7 @@ class GrowingFile:
         """
         if self.ended:
             return 0
-        handle, written = self._file.fileno(), 0
+        handle, written = self._part.handle, 0
         try:
             if self._max_bytes is not None and self._size + len(data) > self._max_bytes:
                 self._end(f"it has reached its limit of {self._max_bytes} bytes")
@@ -112,13 +108,12 @@ class GrowingFile:
         if destination is None:
             raise ValueError("finish needs a path")
         try:
-            with self._file:
-                self._close(tail, cut)
-            _move(self._temporary, destination)
+            self._close(tail, cut)
+            self._move(destination)
         except OSError as error:
             raise cannot_write(destination, error) from error
         finally:
-            self._temporary.unlink(missing_ok=True)
+            self._part.discard()
         if self._fault is not None:
             raise OutputError(
                 f"{destination} is incomplete{missing and f', {missing}'}: "
@@ -127,11 +122,10 @@ class GrowingFile:
 
     def discard(self) -> None:
         """Give the file up; nothing is left on disk."""
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        self._part.discard()
 
     def _close(self, tail: bytes, cut: bytes) -> None:
-        handle = self._file.fileno()
+        handle = self._part.handle
         start = max(self._size - len(cut), 0)
         if cut and os.pread(handle, len(cut), start) == cut:
             self._size = start
@@ -140,6 +134,16 @@ class GrowingFile:
         while tail:
             tail = tail[os.write(handle, tail) :]
         os.fsync(handle)
+
+    def _move(self, destination: Path) -> None:
+        try:
+            put_file(self._part, destination)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            with self._part.path.open("rb") as file, replace_file(destination) as copy:
+                while block := file.read(_COPY_BYTES):
+                    copy.write(block)
 
 
 def completing(
@@ -164,17 +168,3 @@ def completing(
             log.error("%s", error)
 
     return complete
-
-
-def _move(source: Path, destination: Path) -> None:
-    umask = os.umask(0)
-    os.umask(umask)
-    os.chmod(source, 0o666 & ~umask)  # mkstemp makes private files
-    try:
-        os.replace(source, destination)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        with source.open("rb") as file, replace_file(destination) as copy:
-            while block := file.read(_COPY_BYTES):
-                copy.write(block)

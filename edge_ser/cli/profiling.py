@@ -111,8 +111,8 @@ def profile(options: argparse.Namespace, recognizer: Recognizer) -> Iterator[Pro
         if options.trace:
             from edge_ser.runtime.trace import TraceHook
 
-            trace = TraceHook()
-            stack.push(completing(lambda: trace.write(options.trace)))
+            trace = TraceHook(options.trace)
+            stack.push(completing(trace.close))
             if options.trace_nodes:
                 events = getattr(recognizer.engine, "node_events", tuple)
                 stack.callback(lambda: trace.merge(events()))

@@ -38,7 +38,7 @@ def run_mic(
 
     recognizer = open_recognizer(options)
     deadlines = DeadlineWatcher()
-    trace = TraceHook() if options.trace else None
+    trace = TraceHook(options.trace) if options.trace else None
     every = options.every if options.every is not None else (1 if options.jsonl else 5)
     live = LiveStream(
         recognizer,
@@ -62,7 +62,7 @@ def run_mic(
         if options.record is not None:
             closing.enter_context(Recording(options.record, live))
         if trace is not None:
-            closing.push(completing(lambda: trace.write(options.trace)))
+            closing.push(completing(trace.close))
         if not options.jsonl:
             show_header(recognizer, options.input)
         with contextlib.suppress(KeyboardInterrupt):

@@ -78,8 +78,8 @@ def test_a_full_disk_is_no_fault_of_the_command(
     write_text(path, "old")
     if Path("/dev/full").exists():
 
-        def open_full(handle: int, mode: str) -> BinaryIO:
-            os.close(handle)
+        def open_full(handle: int, mode: str, closefd: bool) -> BinaryIO:
+            assert not closefd
             return open("/dev/full", "wb")
 
         monkeypatch.setattr(os, "fdopen", open_full)
