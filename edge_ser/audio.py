@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import stat
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ RATES_HZ = (4_000, 384_000)
 """Lowest and highest sample rate that is believed of a header."""
 
 _UNKNOWN_SIZE = 0x7FFF_0000  # what writers into pipes put where they cannot know the length
+_UNKNOWN_SAMPLES = 2**62  # libsndfile announces 2**63 - 1 where a FLAC does not say its length
 
 
 def load_mono(path: Path | str, rate_hz: int) -> FloatArray:
@@ -108,8 +108,14 @@ def _has_soundfile() -> bool:
 def _soundfile_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
     import soundfile
 
+    class Onward(soundfile.SoundFile):  # type: ignore[misc]  # an untyped package
+        """Read from begin to end; seeking after every block fails where no end is known."""
+
+        def seekable(self) -> bool:
+            return False
+
     try:
-        with soundfile.SoundFile(path) as file:
+        with Onward(path) as file:
             announced, n_read = file.frames, 0
             # libsndfile shortens a cut-off WAV to what is there and says so only in its log.
             for size, line in _shortened(file.extra_info):
@@ -128,7 +134,7 @@ def _soundfile_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
             f"{path}: cannot be read as audio ({reason}); "
             "is it a complete WAV, FLAC, OGG or MP3 file?"
         ) from error
-    if n_read < announced:
+    if n_read < announced < _UNKNOWN_SAMPLES:
         raise InputError(
             f"{path}: is truncated, it has {n_read} of {announced} samples; copy it again"
         )
@@ -153,6 +159,8 @@ def _check_rate(path: Path, rate_hz: int) -> None:
 
 
 def _wave_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
+    import wave
+
     try:
         with wave.open(str(path), "rb") as file:
             width, channels, rate_hz = (

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 __all__ = [
+    "NO_ROOM",
     "BackendError",
     "EdgeSerError",
     "GateMissed",
     "InputError",
     "MissingExtra",
+    "OutputError",
     "PackError",
     "UsageError",
+    "cannot_write",
 ]
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Numbers of system errors that a place gives which could be written to before."""
 
 
 class EdgeSerError(Exception):
@@ -66,7 +75,17 @@ class MissingExtra(EdgeSerError):
         self.extra = extra
 
 
+class OutputError(EdgeSerError):
+    """A file that could not be written whole, because the disk is full or fails."""
+
+
 class GateMissed(EdgeSerError):
     """A measured value that misses its gate (accuracy, parity or latency)."""
 
     exit_status = 3
+
+
+def cannot_write(path: Path | str | None, error: OSError) -> EdgeSerError:
+    """What to raise when ``path`` cannot be written: no room is no fault of the command."""
+    kind = OutputError if error.errno in NO_ROOM else InputError
+    return kind(f"cannot write {path}: {error.strerror or error}")

@@ -6,15 +6,25 @@ import ctypes
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from edge_ser.errors import InputError
+from edge_ser.errors import InputError, cannot_write
 
-__all__ = ["check_writable", "exchange", "read_regular", "replace_file", "write_text"]
+# Packs are read at every start: what only writing needs is imported when something is written.
+if TYPE_CHECKING:
+    from edge_ser.parts import Part
+
+__all__ = [
+    "check_writable",
+    "exchange",
+    "put_file",
+    "read_regular",
+    "replace_file",
+    "write_text",
+]
 
 _HERE, _SWAP = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
@@ -42,37 +52,55 @@ def replace_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
         mode: permissions of the file; those that the umask leaves if None.
 
     Raises:
-        InputError: the folder cannot be written to, or the disk is full.
+        InputError: the folder cannot be written to.
+        OutputError: the disk is full.
     """
+    from edge_ser.parts import claim
+
     path = _place(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        part = claim(path)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(part.handle, "wb", closefd=False) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        # mkstemp makes private files
-        os.chmod(temporary, 0o666 & ~umask if mode is None else mode)
-        os.replace(temporary, path)
+        put_file(part, path, mode)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
+        part.discard()
         if isinstance(error, OSError):
-            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+            raise cannot_write(path, error) from error
         raise
+
+
+def put_file(part: Part, path: Path, mode: int | None = None) -> None:
+    """Let a part that is complete take the place of ``path``.
+
+    Args:
+        mode: as :func:`replace_file` takes it.
+
+    Raises:
+        OSError: it cannot stand there; the part is still claimed.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    # Parts are private.
+    os.fchmod(part.handle, 0o666 & ~umask if mode is None else mode)
+    os.replace(part.path, path)
+    part.close()
 
 
 def check_writable(path: Path) -> None:
     """Find out before long work whether its result can be written to ``path``.
 
     Raises:
-        InputError: it cannot; as :func:`replace_file`.
+        InputError, OutputError: it cannot; as :func:`replace_file`.
     """
+    import tempfile
+
     path = _place(path)
     try:
         if path.is_dir():
@@ -80,7 +108,7 @@ def check_writable(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
 
 
 def _place(path: Path) -> Path:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
-import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_ser.errors import GateMissed, InputError
 from edge_ser.events import Event
+from edge_ser.runtime.growing_file import GrowingFile, completing
 from edge_ser.runtime.recognizer import Recognizer
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "Recording", "replay"]
 
 FORMAT = "edge-ser.recording/1"
-_FLUSH_EVERY = 25
+_LINES_A_MEMBER = 25
+_GZIP = 31  # of zlib: gzip around the data, the largest window
 
 
 class Recording:
@@ -38,25 +39,21 @@ class Recording:
     frames alone in the way samples can, but they are personal data all the same: a voice can
     be recognised, and roughly resynthesised, from them.
 
+    Every 25 lines are a gzip member of their own, so that the file can be read to its end when
+    the disk became full meanwhile; the stream goes on, and the end of the block raises.
+
     Args:
         path: written beside and put in place when closed.
         live: the stream to record, before its first sample.
 
     Raises:
         InputError: the file cannot be written.
+        OutputError: at the end of the block, when it is incomplete because the disk was full.
     """
 
     def __init__(self, path: Path, live: LiveStream) -> None:
-        self._path = path
-        self._live = live
-        self._n = 0
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, self._part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            self._raw = os.fdopen(handle, "wb")
-            self._file = gzip.GzipFile("", "wb", 1, self._raw, mtime=0)
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        self._file = GrowingFile(path)
+        self._begin()
         live.record(self)
 
     def head(self, values: dict[str, Any]) -> None:
@@ -76,12 +73,26 @@ class Recording:
         self._line({"event": event.to_dict()})
 
     def _line(self, values: dict[str, Any]) -> None:
-        if self._file.closed:
+        if self._file.ended:
             return
-        self._file.write(json.dumps(values, separators=(",", ":")).encode() + b"\n")
+        line = json.dumps(values, separators=(",", ":")).encode() + b"\n"
+        self._member += self._gzip.compress(line)
         self._n += 1
-        if self._n % _FLUSH_EVERY == 0:
-            self._file.flush()
+        if self._n == _LINES_A_MEMBER:
+            self._write()
+
+    def _begin(self) -> None:
+        self._gzip = zlib.compressobj(1, wbits=_GZIP)
+        self._member, self._n = bytearray(), 0
+
+    def _write(self) -> None:
+        self._file.append(bytes(self._member + self._gzip.flush()))
+        self._begin()
+
+    def _finish(self) -> None:
+        if self._n:
+            self._write()
+        self._file.finish()
 
     def __enter__(self) -> Recording:
         return self
@@ -92,9 +103,7 @@ class Recording:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
-        self._raw.close()
-        os.replace(self._part, self._path)
+        completing(self._finish)(kind, error, traceback)
 
 
 def replay(path: Path, recognizer: Recognizer) -> Iterator[dict[str, Any]]:

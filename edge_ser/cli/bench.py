@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_ser.cli.bounds import MOST_THREADS, real, whole
 from edge_ser.cli.options import add_json, add_model, add_seed, print_json
+
+if TYPE_CHECKING:
+    from edge_ser.runtime.bench.run import BenchRun
 
 __all__ = ["add_arguments", "execute"]
 
@@ -109,6 +112,7 @@ def _bench(options: argparse.Namespace) -> int:
     from edge_ser.errors import GateMissed
     from edge_ser.runtime.bench.run import SCENARIOS, BenchSettings, bench, too_slow
     from edge_ser.runtime.bench.text import describe
+    from edge_ser.runtime.growing_file import completing
 
     if options.report:
         from edge_ser.files import check_writable
@@ -133,15 +137,20 @@ def _bench(options: argparse.Namespace) -> int:
         processes=options.processes,
     )
     run = bench(settings, progress=_progress)
-    if options.report:
-        from edge_ser.runtime.bench.report import write_report
-
-        write_report(run, options.report)
-        _progress(f"report: {options.report}")
-    _show(options, run.document, describe)
+    with ExitStack() as stack:
+        if options.report:  # written last: a full disk must not hide the figures
+            stack.push(completing(lambda: _write_report(run, options.report)))
+        _show(options, run.document, describe)
     if reason := too_slow(run.document):
         raise GateMissed(reason)
     return 0
+
+
+def _write_report(run: BenchRun, path: Path) -> None:
+    from edge_ser.runtime.bench.report import write_report
+
+    write_report(run, path)
+    _progress(f"report: {path}")
 
 
 def _compare(options: argparse.Namespace) -> int:

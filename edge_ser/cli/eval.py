@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ def execute(options: argparse.Namespace) -> int:
     from edge_ser.corpora import load_corpus
     from edge_ser.files import check_writable, write_text
     from edge_ser.runtime.evaluate import evaluate
+    from edge_ser.runtime.growing_file import completing
 
     if options.predictions:
         check_writable(options.predictions)
@@ -63,9 +65,6 @@ def execute(options: argparse.Namespace) -> int:
     if not known.clips:
         raise InputError(f"{options.data}: no clip has a label that the pack knows")
     result = evaluate(recognizer, known.clips, skip_unreadable=options.skip_unreadable)
-    if options.predictions:
-        lines = [json.dumps(row) for row in result.predictions]
-        write_text(options.predictions, "\n".join(lines) + "\n")
     heard = {clip.speaker for clip in known.clips} & set(
         recognizer.manifest.training.get("train_speakers") or ()
     )
@@ -82,10 +81,14 @@ def execute(options: argparse.Namespace) -> int:
         "backend": recognizer.engine.backend,
         "precision": recognizer.engine.precision,
     }
-    if options.json:
-        print_json(report)
-    else:
-        _show(report, result.scores)
+    with ExitStack() as stack:
+        if options.predictions:  # written last: a full disk must not hide the scores
+            text = "".join(json.dumps(row) + "\n" for row in result.predictions)
+            stack.push(completing(lambda: write_text(options.predictions, text)))
+        if options.json:
+            print_json(report)
+        else:
+            _show(report, result.scores)
     if heard:
         print(
             f"edge-ser: the pack was trained on {len(heard)} of these speakers; "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import io
 import logging
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from edge_ser import __version__
-from edge_ser.errors import EdgeSerError, UsageError
+from edge_ser.errors import NO_ROOM, EdgeSerError, UsageError
 
 __all__ = ["VERBS", "build_parser", "main"]
 
@@ -41,7 +40,6 @@ VERBS = {
 and ``execute``, imported only when needed, so that ``-h`` works with no extra installed."""
 
 _INTERRUPTED = 130
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,13 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
+        if isinstance(error, OSError) and error.filename is None and error.errno in NO_ROOM:
             _forget_output()
             print(f"edge-ser: cannot write the output: {error.strerror}", file=sys.stderr)
-            return 2
+            return 1
         if isinstance(error, OSError) and error.filename is not None and error.strerror:
             print(f"edge-ser: {error.filename}: {error.strerror}", file=sys.stderr)
-            return 2
+            return 1 if error.errno in NO_ROOM else 2
         print(
             f"edge-ser: {type(error).__name__}: {error} (this is a fault of edge-ser; "
             "--debug shows where)",

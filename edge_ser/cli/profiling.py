@@ -98,8 +98,10 @@ def profile(options: argparse.Namespace, recognizer: Recognizer) -> Iterator[Pro
 
     Raises:
         MissingExtra: a package is not installed.
+        OutputError: at the end, when a file is incomplete because the disk was full.
         UsageError: the port is taken.
     """
+    from edge_ser.runtime.growing_file import completing
     from edge_ser.runtime.hooks.deadline import DeadlineWatcher
 
     watcher = DeadlineWatcher()
@@ -109,8 +111,8 @@ def profile(options: argparse.Namespace, recognizer: Recognizer) -> Iterator[Pro
         if options.trace:
             from edge_ser.runtime.trace import TraceHook
 
-            trace = TraceHook()
-            stack.callback(trace.write, options.trace)
+            trace = TraceHook(options.trace)
+            stack.push(completing(trace.close))
             if options.trace_nodes:
                 events = getattr(recognizer.engine, "node_events", tuple)
                 stack.callback(lambda: trace.merge(events()))
@@ -120,7 +122,7 @@ def profile(options: argparse.Namespace, recognizer: Recognizer) -> Iterator[Pro
             from edge_ser.runtime.hooks.json_lines import JsonLinesHook
 
             lines = JsonLinesHook(options.steps)
-            stack.callback(lines.close)
+            stack.push(completing(lines.close))
             result.hooks.append(lines)
         if options.metrics_port is not None:
             from edge_ser.runtime.hooks.prometheus import PrometheusHook, serve_metrics

@@ -26,7 +26,9 @@ def run_mic(
 
     Raises:
         InputError: the source is not there at the start.
+        OutputError: at the end, when a file is incomplete because the disk was full.
     """
+    from edge_ser.runtime.growing_file import completing
     from edge_ser.runtime.hooks.deadline import DeadlineWatcher
     from edge_ser.runtime.listen import Listener
     from edge_ser.runtime.live import LiveStream
@@ -36,7 +38,7 @@ def run_mic(
 
     recognizer = open_recognizer(options)
     deadlines = DeadlineWatcher()
-    trace = TraceHook() if options.trace else None
+    trace = TraceHook(options.trace) if options.trace else None
     every = options.every if options.every is not None else (1 if options.jsonl else 5)
     live = LiveStream(
         recognizer,
@@ -60,7 +62,7 @@ def run_mic(
         if options.record is not None:
             closing.enter_context(Recording(options.record, live))
         if trace is not None:
-            closing.callback(trace.write, options.trace)
+            closing.push(completing(trace.close))
         if not options.jsonl:
             show_header(recognizer, options.input)
         with contextlib.suppress(KeyboardInterrupt):

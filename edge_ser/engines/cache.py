@@ -141,7 +141,8 @@ def store_engine(engine: Path, content: bytes, sidecar: Sidecar) -> None:
     absence) keeps everybody from loading it.
 
     Raises:
-        InputError: the folder cannot be written to, or the disk is full.
+        InputError: the folder cannot be written to.
+        OutputError: the disk is full.
     """
     with replace_file(engine) as file:
         file.write(content)

@@ -6,17 +6,16 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import tarfile
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from edge_ser.errors import InputError
+from edge_ser.errors import InputError, cannot_write
 from edge_ser.files import check_writable, exchange, replace_file
 from edge_ser.pack.manifest import FileRecord, Manifest
 from edge_ser.pack.reader import MANIFEST
+from edge_ser.parts import Part, claim, lock_folder, remove
 
 __all__ = ["check_place", "write_pack"]
 
@@ -32,6 +31,7 @@ def write_pack(manifest: Manifest, files: Mapping[str, bytes], out: Path) -> Man
 
     Raises:
         InputError: ``out`` cannot be written, or is something else than a pack.
+        OutputError: the disk is full.
         ValueError: a file has a name that leads out of the pack.
     """
     records = {
@@ -84,25 +84,32 @@ def _is_pack_tar(path: Path) -> bool:
 
 def _write_folder(files: Mapping[str, bytes], out: Path) -> None:
     out = out.resolve()  # a link to a pack stays a link
-    temporary: Path | None = None
+    part: Part | None = None
+    before: int | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-        temporary.chmod(0o755)
+        part = claim(out, folder=True)
+        part.path.chmod(0o755)
         for name, content in files.items():
-            path = temporary / name
+            path = part.path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        if not out.exists() or not exchange(temporary, out):
-            _move_over(temporary, out)
+        # What stood there is removed from the place of the part: nobody may claim that meanwhile.
+        before = lock_folder(out)
+        if out.exists() and exchange(part.path, out):
+            remove(part.path)
+        else:
+            _move_over(part.path, out)
     except OSError as error:
-        raise InputError(f"cannot write the pack {out}: {error.strerror or error}") from error
+        raise cannot_write(f"the pack {out}", error) from error
     finally:
-        if temporary is not None and temporary.exists():
-            shutil.rmtree(temporary, ignore_errors=True)
+        if part is not None:
+            part.discard()
+        if before is not None:
+            os.close(before)
 
 
 def _move_over(new: Path, out: Path) -> None:
@@ -110,13 +117,13 @@ def _move_over(new: Path, out: Path) -> None:
     if not out.exists():
         os.replace(new, out)
         return
-    aside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.old."))
+    aside = claim(out.with_name(f"{out.name}.old"), folder=True)
     try:
-        os.replace(out, aside / "pack")
+        os.replace(out, aside.path / "pack")
         try:
             os.replace(new, out)
         except BaseException:
-            os.replace(aside / "pack", out)
+            os.replace(aside.path / "pack", out)
             raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        aside.discard()

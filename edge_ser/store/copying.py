@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_ser.errors import InputError
+from edge_ser.errors import NO_ROOM, InputError, OutputError
 from edge_ser.files import exchange
 from edge_ser.pack import Pack, open_pack
 from edge_ser.pack.reader import MANIFEST, SIGNATURE
@@ -47,7 +47,8 @@ def copied(pack: Pack, store: Path) -> Iterator[Path]:
         yield copy
     except OSError as error:
         why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or error
-        raise InputError(f"cannot install {pack.manifest.name}: {why}") from error
+        kind = OutputError if error.errno in NO_ROOM else InputError
+        raise kind(f"cannot install {pack.manifest.name}: {why}") from error
     finally:
         if copy is not None:
             shutil.rmtree(copy, ignore_errors=True)

@@ -106,7 +106,8 @@ def write_selection(store: Path, selection: Selection) -> None:
     """Set ``store`` to ``selection``, in one rename that survives a power cut.
 
     Raises:
-        InputError: the folder cannot be written to, or the disk is full.
+        InputError: the folder cannot be written to.
+        OutputError: the disk is full.
     """
     document = {
         "format": _FORMAT,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edge_ser.runtime.bench.audio import Samples
 from edge_ser.runtime.recognizer import Recognizer
 
 __all__ = ["Offline", "offline"]
@@ -33,7 +31,7 @@ class Offline:
         return self.audio_s / 3600 / (self.wall_s / 60)
 
 
-def offline(recognizer: Recognizer, pcm: NDArray[np.int16]) -> Offline:
+def offline(recognizer: Recognizer, pcm: Samples) -> Offline:
     """Push ``pcm`` ``(n,) int16`` through in blocks of a second, one event at the end."""
     rate_hz = recognizer.rate_hz
     never = len(pcm) + 1

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge_ser.errors import InputError
 from edge_ser.events import Latency
+from edge_ser.runtime.bench.audio import Samples
 from edge_ser.runtime.recognizer import Recognizer
 from edge_ser.runtime.timing import Hook
 
@@ -53,10 +54,16 @@ class StepTimes:
         """Time spent in steps per time of audio; above 1 a live stream falls behind."""
         return float(self.step_ns.sum()) / (self.deadline_ns * len(self.step_ns))
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory that these notes take, 8 bytes a value."""
+        ages = () if self.age_ns is None else (self.age_ns,)
+        return sum(values.nbytes for values in (self.step_ns, *self.stage_ns.values(), *ages))
+
 
 def single_stream(
     recognizer: Recognizer,
-    pcm: NDArray[np.int16],
+    pcm: Samples,
     *,
     warmup_steps: int = 50,
     paced: bool = False,
@@ -65,8 +72,8 @@ def single_stream(
     """Stream ``pcm`` a step at a time and note what each step took.
 
     Args:
-        pcm: ``(n,) int16`` at the recognizer's rate; the first ``warmup_steps`` steps of it
-            are streamed, not counted.
+        pcm: ``(n,) int16`` at the recognizer's rate, taken a step at a time; the first
+            ``warmup_steps`` steps of it are streamed, not counted.
         warmup_steps: steps before counting begins.
         paced: wait for each chunk as long as a microphone would need to record it.
         hooks: told of every step, which then costs what they cost.
@@ -83,7 +90,6 @@ def single_stream(
             f"steps of warm-up and one to count need "
             f"{(warmup_steps + 1) * spec.step_ms / 1000:.1f} s"
         )
-    chunks = [pcm[i * size : (i + 1) * size] for i in range(n_steps + warmup_steps)]
     deadline_ns = round(spec.step_ms * 1e6)
     pushed = np.zeros(n_steps, np.int64)
     published = np.zeros(n_steps, np.int64)
@@ -91,11 +97,13 @@ def single_stream(
     inner = np.zeros((n_steps, len(INNER_STAGES)))
     clock = time.perf_counter_ns
     with recognizer.stream("bench", hooks=hooks) as stream:
-        for chunk in chunks[:warmup_steps]:
-            stream.push(chunk)[0].to_json()
+        for step in range(warmup_steps):
+            stream.push(pcm[step * size : (step + 1) * size])[0].to_json()
         cpu, wall = time.process_time_ns(), clock()
         due = wall
-        for step, chunk in enumerate(chunks[warmup_steps:]):
+        for step in range(n_steps):
+            start = (warmup_steps + step) * size
+            chunk = pcm[start : start + size]
             if paced:
                 due += deadline_ns
                 wait = due - clock()

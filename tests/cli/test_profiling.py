@@ -40,6 +40,24 @@ def test_steps_and_trace_appear_beside_the_events(shared_pack, sound, tmp_path, 
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_full_disk_ends_a_file_and_the_command_but_not_the_stream(
+    edge_ser_command, shared_pack, sound, tmp_path
+):
+    """A limit on the size of files stands for the disk: writing fails in the same place."""
+    resource = pytest.importorskip("resource", reason="this system has no limits of processes")
+    files = ["--steps", tmp_path / "steps.jsonl", "--trace", tmp_path / "trace.json"]
+    done = edge_ser_command(
+        "run", sound, "--pack", shared_pack, "--jsonl", *files,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["type"] == "stream.ended"
+    assert "steps.jsonl is incomplete, 10 lines are missing: File too large\n" in done.stderr
+    assert "trace.json is incomplete" in done.stderr
+    assert json.loads((tmp_path / "trace.json").read_text())
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
 def test_metrics_are_served_meanwhile(shared_pack, sound, capsys):
     pytest.importorskip("prometheus_client", reason="needs the profile extra")
     words = ["run", str(sound), "--pack", str(shared_pack), "--jsonl"]

@@ -209,6 +209,23 @@ def test_truncated_flac(tmp_path: Path) -> None:
 
 
 @needs_extra
+def test_a_flac_of_unknown_length_is_read_to_its_end(tmp_path: Path) -> None:
+    import soundfile
+
+    path, samples = tmp_path / "streamed.flac", speech(2.3)
+    soundfile.write(path, samples, RATE)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the 36 bits of the stream's length, and its MD5 sum
+    content[22:42] = bytes(20)
+    path.write_bytes(content)
+    np.testing.assert_allclose(load_mono(path, RATE), samples, atol=1e-4)
+    for share in (0.02, 0.3, 0.6, 0.95):
+        path.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(InputError, match=r"cannot be read as audio"):
+            load_mono(path, RATE)
+
+
+@needs_extra
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_samples_that_are_no_numbers(tmp_path: Path, bad: float) -> None:
     samples = speech(1.5)

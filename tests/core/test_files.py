@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import pytest
 
-from edge_ser.errors import InputError
+from edge_ser.errors import InputError, OutputError
 from edge_ser.files import check_writable, read_regular, replace_file, write_text
 
 WRITER = """
@@ -71,20 +71,23 @@ def test_ctrl_c_while_writing_stays_ctrl_c(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-def test_a_full_disk_is_an_input_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_no_fault_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
     if Path("/dev/full").exists():
 
-        def open_full(handle: int, mode: str) -> BinaryIO:
-            os.close(handle)
+        def open_full(handle: int, mode: str, closefd: bool) -> BinaryIO:
+            assert not closefd
             return open("/dev/full", "wb")
 
         monkeypatch.setattr(os, "fdopen", open_full)
     else:
         pytest.skip("this system has no /dev/full")
-    with pytest.raises(InputError, match=r"cannot write .*a\.txt: No space left"):
+    with pytest.raises(OutputError, match=r"cannot write .*a\.txt: No space left") as caught:
         write_text(path, "new")
+    assert caught.value.exit_status == 1
     monkeypatch.undo()
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]

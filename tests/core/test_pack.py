@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from edge_ser.errors import InputError, PackError
+from edge_ser.errors import InputError, OutputError, PackError
 from edge_ser.frontend import LogMelSpec
 from edge_ser.pack import (
     FORMAT,
@@ -439,7 +439,7 @@ def test_a_full_disk_keeps_the_old_pack(written: Path, monkeypatch: pytest.Monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match="No space left on device"):
+    with pytest.raises(OutputError, match="No space left on device"):
         write_pack(manifest("2.0"), FILES, written)
     monkeypatch.undo()
     assert open_pack(written).manifest.version == "1.0"

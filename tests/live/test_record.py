@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from voices import LoudnessGate, silence, voice
 
 from edge_ser.cli import main
-from edge_ser.errors import GateMissed, InputError
+from edge_ser.errors import GateMissed, InputError, OutputError
 from edge_ser.events import Event
 from edge_ser.runtime import Recognizer
 from edge_ser.runtime.live import LiveStream
@@ -68,6 +70,32 @@ def test_what_is_no_recording(
         list(replay(plain, recognizer))
     with pytest.raises(InputError, match="no such file"):
         list(replay(tmp_path / "none", recognizer))
+
+
+def test_a_full_disk_ends_the_recording_but_not_the_stream(
+    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, path = os.write, tmp_path / "session.ser"
+
+    def full(handle: int, data: bytes) -> int:
+        if os.fstat(handle).st_size + len(data) > 80_000 and data[:2] == b"\x1f\x8b":
+            write(handle, data[:1000])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(handle, data)
+
+    monkeypatch.setattr(os, "write", full)
+    live = LiveStream(recognizer, gate=LoudnessGate())
+    events: list[Event] = []
+    with pytest.raises(OutputError, match=r"session\.ser is incomplete: No space"), \
+            Recording(path, live):  # fmt: skip
+        for part in np.array_split(np.concatenate([voice(6.0), silence(1)]), 50):
+            events += live.push(part)
+        events += live.finish()
+    assert events[-1].type == "stream.ended"
+    kept = list(replay(path, recognizer))
+    assert len(kept) > 20
+    assert kept == [event.to_dict() for event in events][: len(kept)]
+    assert [item.name for item in tmp_path.iterdir()] == ["session.ser"]
 
 
 def test_the_verb(

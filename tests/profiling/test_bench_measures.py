@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,11 @@ from edge_ser.runtime.bench import (
     offline,
     single_stream,
 )
+from edge_ser.runtime.bench.audio import BenchAudio, Repeated
 from edge_ser.runtime.bench.compare import Side, block_ratios, compare
 from edge_ser.runtime.bench.machine import resident_mb
 from edge_ser.runtime.bench.multi import Trial
+from edge_ser.runtime.bench.run import BenchSettings, bench
 from edge_ser.runtime.bench.summary import milliseconds
 
 
@@ -52,6 +56,40 @@ def test_audio_repeats_from_a_place_that_the_seed_chooses(voice_wav):
     assert not np.array_equal(first, audio.take(n, seed=2))
 
 
+def test_repeated_audio_is_what_is_taken_and_takes_no_memory(voice_wav):
+    audio = bench_audio(voice_wav, 16000)
+    wanted = audio.take(200_000, seed=3)
+    tracemalloc.start()
+    day = audio.repeated(24 * 3600 * 16000, seed=3)
+    pieces = [day[i : i + 1280] for i in range(0, 200_000, 1280)]
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
+    assert len(day) == 24 * 3600 * 16000
+    np.testing.assert_array_equal(np.concatenate(pieces)[:200_000], wanted)
+    np.testing.assert_array_equal(day[5:150_000], wanted[5:150_000])  # longer than the clip
+    assert len(day[-100:]) == 100
+    assert len(day[len(day) :]) == 0
+
+
+def test_no_part_of_a_bench_asks_for_all_its_audio_at_once(monkeypatch, pack_path, voice_wav):
+    longest = 0
+
+    def watched(self, piece):
+        nonlocal longest
+        taken = piece_of(self, piece)
+        longest = max(longest, len(taken))
+        return taken
+
+    piece_of = Repeated.__getitem__
+    monkeypatch.setattr(Repeated, "__getitem__", watched)
+    monkeypatch.setattr(BenchAudio, "take", None)
+    settings = BenchSettings(pack_path, audio=voice_wav, seconds=8, processes=0)
+    document = bench(replace(settings, scenarios=("offline",))).document
+    assert document["offline"]["audio_s"] == pytest.approx(8 + 50 * 0.08)
+    compare(Side(pack_path), Side(pack_path, threads=2), audio_file=voice_wav, seconds=8)
+    assert longest == 16_000
+
+
 def test_silence_is_no_audio_to_bench_on(tmp_path: Path):
     import wave
 
@@ -83,8 +121,6 @@ def test_a_paced_stream_takes_as_long_as_its_audio(recognizer, voice):
 
 
 def test_misses_and_real_time_factor_follow_from_the_steps(recognizer, voice):
-    from dataclasses import replace
-
     times = single_stream(recognizer, voice, warmup_steps=0)
     slow = replace(times, step_ns=np.array([80_000_001, 80_000_000, 239_999_999], np.int64))
     assert slow.deadline_misses == 2

@@ -83,6 +83,7 @@ def test_a_full_disk_is_told_of_once_and_the_stream_goes_on(tmp_path: Path, pack
         import logging, resource, sys
         import numpy as np
         from pathlib import Path
+        from edge_ser.errors import OutputError
         from edge_ser.runtime import Recognizer
         from edge_ser.runtime.trace import TraceHook
         from edge_ser.runtime.hooks.json_lines import JsonLinesHook
@@ -94,7 +95,10 @@ def test_a_full_disk_is_told_of_once_and_the_stream_goes_on(tmp_path: Path, pack
         with recognizer.stream(hooks=hooks) as stream:
             events = stream.push(np.zeros(1280 * 1600, np.int16))
         for hook in hooks:
-            hook.close()
+            try:
+                hook.close()
+            except OutputError as error:
+                print(error)
         print(len(events), "events")
     """
     done = subprocess.run(
@@ -107,8 +111,10 @@ def test_a_full_disk_is_told_of_once_and_the_stream_goes_on(tmp_path: Path, pack
     assert done.returncode == 0, done.stderr
     assert "1600 events" in done.stdout
     assert done.stdout.count("not written any further") == 2
-    assert json.loads((tmp_path / "t.json").read_text())["traceEvents"]
     lines = (tmp_path / "s.jsonl").read_text().splitlines()
+    assert f"s.jsonl is incomplete, {1600 - len(lines)} lines are missing" in done.stdout
+    assert "t.json is incomplete" in done.stdout
+    assert json.loads((tmp_path / "t.json").read_text())["traceEvents"]
     assert len(lines) > 100
     assert all("duration_ns" in json.loads(line) for line in lines)
 

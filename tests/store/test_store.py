@@ -169,10 +169,10 @@ def test_the_disk_fills_up_in_the_middle(tmp_path: Path, newer: Path) -> None:
         "import sys; from pathlib import Path; import shutil\n"
         "shutil.disk_usage = lambda path: shutil._ntuple_diskusage(10**9, 0, 10**9)\n"
         "from edge_ser.store.store import PackStore\n"
-        "from edge_ser.errors import InputError\n"
+        "from edge_ser.errors import OutputError\n"
         "store = PackStore(Path(sys.argv[1]))\n"
         "try:\n    store.install(sys.argv[2], lambda folder: None)\n"
-        "except InputError as error: print(error)\n"
+        "except OutputError as error: print(error)\n"
         "print(sorted(path.name for path in store.folder.iterdir()))\n"
     )
     small = tmp_path / "small"
