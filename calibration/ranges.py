@@ -101,7 +101,7 @@ def activation_ranges(
                 values = inside[name]
                 lows[name] = min(lows[name], float(values.min()))
                 highs[name] = max(highs[name], float(values.max()))
-                if values.ndim == 3 and len(values) == 1 or name == "mel":  # (1, channels, time)
+                if (values.ndim == 3 and len(values) == 1) or name == "mel":  # (1, channels, time)
                     sums[name] = sums.get(name, 0.0) + _channels(values).sum(axis=1)
                     frames[name] = frames.get(name, 0) + values.shape[-1]
                 if collector is not None:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ser.converters.forms import Range, quantize_weight, unsigned_grid
+from edge_ser.converters.forms import Range, quantize_weight, union, unsigned_grid
 from edge_ser.converters.weights import AttentionWeights, ConvWeights, StepWeights
 
 __all__ = ["bias_corrected", "product_inputs"]
@@ -54,8 +54,8 @@ def bias_corrected(
     Args:
         means: of every channel of the activations in ``product_inputs``, ``(channels,)``.
         bits: of the rounded weights.
-        ranges: where the fused parts keep grids of their own and their scales go into the
-            weights before those are rounded, the ranges of the parts.
+        ranges: of the activations, where scales of the fused parts go into the weights before
+            those are rounded (``cpu_step``, which has both attentions on one grid).
         keep: layers that are not rounded.
     """
     inputs = product_inputs(weights)
@@ -67,10 +67,10 @@ def bias_corrected(
         mean = np.concatenate([means[name] for name in sources])
         ratio = np.ones(len(mean), np.float32)
         if ranges is not None and len(sources) > 1:
-            ratio = np.repeat(
-                [np.float32(unsigned_grid(ranges[name]).scale) for name in sources],
-                [len(means[name]) for name in sources],
-            )
+            crossed = union(*(ranges[name] for name in sources if name.endswith(".out")))
+            spans = [crossed if name.endswith(".out") else ranges[name] for name in sources]
+            scales = np.array([unsigned_grid(span).scale for span in spans], np.float32)
+            ratio = np.repeat(scales, [len(means[name]) for name in sources])
         return replace(layer, bias=layer.bias - _shift(layer, mean, ratio, bits))
 
     return replace(
@@ -84,9 +84,7 @@ def bias_corrected(
     )
 
 
-def _shift(
-    layer: ConvWeights | AttentionWeights, mean: Array, ratio: Array, bits: int
-) -> Array:
+def _shift(layer: ConvWeights | AttentionWeights, mean: Array, ratio: Array, bits: int) -> Array:
     """What rounding adds to the mean of each output, ``(c_out,)``."""
     weight = layer.weight
     c_out, per_group, _ = weight.shape
