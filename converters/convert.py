@@ -176,7 +176,9 @@ class _Conversion:
             "from_cache": kept,
             "ranges": {name: list(span) for name, span in ranges.ranges.items()},
         }
-        self._means = {name: np.float32(values) for name, values in ranges.means.items()}
+        self._means = {
+            name: np.asarray(values, np.float32) for name, values in ranges.means.items()
+        }
         return {name: Range(*span) for name, span in ranges.ranges.items()}
 
     def _measure(self) -> RangeReport:
