@@ -189,7 +189,7 @@ def _metrics(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         metrics = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"--metrics {path}: cannot be read as JSON ({error})") from error
     if not isinstance(metrics, dict):
         raise InputError(f"--metrics {path}: should be a JSON object")
