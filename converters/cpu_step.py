@@ -211,10 +211,7 @@ class _CpuStep:
         heads, context, size = w.heads, w.context, w.weight.shape[0] // 3 // w.heads
         depth, tokens, name = len(layers), x.shape[1], "attention"
         inner = (depth, heads, size)
-        projected = [
-            self._product([x], ConvWeights(w.name, *_by_role(w), 1, 1, 1, 0, 0.0))
-            for x, w in layers
-        ]
+        projected = [part for x, w in layers for part in self._projected(x, w)]
         rows = g.concat(projected, 2, f"{name}.projected")
         rows = g.reshape(rows, (1, tokens, depth, 3 * heads, size), f"{name}.heads")
         first = (tokens, 1, depth, 3 * heads, size)
@@ -245,6 +242,24 @@ class _CpuStep:
         )
         mixed = g.reshape(mixed, (1, tokens, depth * heads * size), f"{name}.out")
         return self._quantize(mixed, _union([self._ranges[f"{name}.out"] for name in names]))
+
+    def _projected(self, x: Value, w: AttentionWeights) -> list[Value]:
+        """Queries of the acoustic half of ``x``, keys and values of its semantic half.
+
+        One product for both would multiply as many zeros as weights.
+        """
+        weight, bias = _by_role(w)
+        c = w.weight.shape[0] // 3
+        halves = self._g.split(x, [c, c], 2, [f"{w.name}.acoustic", f"{w.name}.semantic"])
+        product = self._float_product if w.name in self._keep else self._product
+        projected = []
+        for half, role, part in zip(
+            halves, ("query", "key_value"), (slice(c), slice(c, None)), strict=True
+        ):
+            # Rows and columns lie alike: both begin with what belongs to the acoustic branch.
+            layer = ConvWeights(f"{w.name}.{role}", weight[part, part], bias[part], 1, 1, 1, 0, 0.0)
+            projected.append(product([half], layer))
+        return projected
 
     def _remembered(self, new: Value, name: str, shape: tuple[int, ...]) -> Value:
         """``new`` behind the past, both with time first."""

@@ -90,6 +90,7 @@ class Stream:
         self._seq = 0
         self._every = every
         self._hooks = Hooks(hooks, stream_id, self._deadline_ns, ("frontend", "infer", "post"))
+        self._hooked = bool(hooks)
         self._latency = Latency()
         self._closed = False
         self._ended = False  # the final event of the utterance was made
@@ -164,10 +165,10 @@ class Stream:
         self.check_open()
         self.check(pcm)
         events: list[Event] = []
-        taken, n = 0, len(pcm)
+        taken, n, size = 0, len(pcm), self._size
         while taken < n:
             taken += self.fill(pcm, taken)
-            if self._filled == self._size:
+            if self._filled == size:
                 event = self._step(None)
                 if event is not None:
                     events.append(event)
@@ -307,13 +308,13 @@ class Stream:
         self._filled = 0
         self._verdict.step(logits)
         step = self._steps
-        self._steps = step + 1
+        self._steps = following = step + 1
         event = None
         if trigger is not None:
             self._ended = True
             self._verdict.conclude()
             event = self._event(trigger)
-        elif self._steps % self._every == 0:
+        elif following % self._every == 0:
             event = self._event("interval")
         end = clock()
         latency = Latency(
@@ -325,7 +326,7 @@ class Stream:
         self._latency = latency
         if event is not None:
             event.latency_ms = latency
-        if self._hooks:
+        if self._hooked:
             self._hooks.record(step, (begin, featured, inferred, end))
         return event
 

@@ -155,15 +155,11 @@ class Hooks:
     ) -> None:
         self._each = [hook for hook in hooks if not hasattr(hook, "on_block")]
         self._blocks = [hook for hook in hooks if hasattr(hook, "on_block")]
-        self._any = bool(hooks)
         self._stream_id, self._deadline_ns, self._stages = stream_id, deadline_ns, stages
         self._times: list[tuple[int, ...]] = []
         self._until = 0  # when the block is told at the latest
         self._next = 0  # number of the step after the block
         self._slow: set[int] = set()
-
-    def __bool__(self) -> bool:
-        return self._any
 
     def record(self, step: int, times: tuple[int, ...]) -> None:
         """Tell of a step, or keep it for the next block.
