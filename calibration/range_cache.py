@@ -63,7 +63,7 @@ def cached_ranges(
         kept = RangeReport(ranges, means, stored["method"], clips, steps)
         if stored["key"] == key:
             return kept, True
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     found = measure()
     write_text(path, json.dumps({"key": key, **asdict(found)}) + "\n")
