@@ -40,8 +40,10 @@ def recipe_of(options: argparse.Namespace, labels: tuple[str, ...], taught: bool
     recipe = StudentRecipe(config=StudentConfig(labels=labels, **SIZES[options.size]))
     settings = replace(recipe.fit, seed=options.seed)
     if taught:
-        config = replace(recipe.config, dropout=0.0, readout_dropout=0.0)
-        recipe = replace(recipe, config=config, n_masks=0, clean_share=0.6, validation_share=0.0)
+        config = replace(recipe.config, dropout=0.03, readout_dropout=0.1)
+        recipe = replace(
+            recipe, config=config, n_masks=0, clean_share=0.6, warp=0.12, validation_share=0.0
+        )
         settings = replace(settings, learning_rate=2e-3, epochs=24)
     if options.epochs is not None:
         if options.epochs < 1:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LogMelSpec", "mel_filterbank"]
+__all__ = ["LogMelSpec", "mel_centres_hz", "mel_filterbank"]
 
 # A spec may come from a pack of unknown origin: nothing in it may ask for endless memory.
 _HIGHEST_RATE_HZ = 384_000
@@ -121,6 +121,22 @@ class LogMelSpec:
         return cls(**values)
 
 
+def _mel(hz: NDArray[np.floating[Any]] | float) -> NDArray[np.float64]:
+    """Kaldi's mel scale."""
+    return 1127.0 * np.log1p(np.asarray(hz, dtype=np.float64) / 700.0)
+
+
+def _edges(spec: LogMelSpec) -> NDArray[np.float64]:
+    """Where the triangles begin, peak and end, in mel: ``n_mels + 2`` places."""
+    return np.linspace(_mel(spec.low_hz), _mel(spec.high_hz), spec.n_mels + 2)
+
+
+def mel_centres_hz(spec: LogMelSpec) -> NDArray[np.float64]:
+    """Frequency at which each band hears best, ``(n_mels,)`` rising."""
+    centres: NDArray[np.float64] = 700.0 * np.expm1(_edges(spec)[1:-1] / 1127.0)
+    return centres
+
+
 def mel_filterbank(spec: LogMelSpec) -> NDArray[np.float32]:
     """Triangular filters on Kaldi's mel scale, ``1127 ln(1 + f / 700)``.
 
@@ -128,12 +144,8 @@ def mel_filterbank(spec: LogMelSpec) -> NDArray[np.float32]:
         ``(n_mels, n_fft // 2 + 1) float32``. As in Kaldi the triangles are linear in mel,
         not in hertz, and have unit height.
     """
-
-    def mel(hz: NDArray[np.floating[Any]] | float) -> NDArray[np.float64]:
-        return 1127.0 * np.log1p(np.asarray(hz, dtype=np.float64) / 700.0)
-
-    edges = np.linspace(mel(spec.low_hz), mel(spec.high_hz), spec.n_mels + 2)
-    bins = mel(np.arange(spec.n_fft // 2 + 1) * (spec.rate_hz / spec.n_fft))
+    edges = _edges(spec)
+    bins = _mel(np.arange(spec.n_fft // 2 + 1) * (spec.rate_hz / spec.n_fft))
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising = (bins - left) / (centre - left)
     falling = (right - bins) / (right - centre)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from edge_ser.corpora import Clip
 from edge_ser.training.bank import FeatureBank
+from edge_ser.training.warp import VocalTractWarp
 
 __all__ = ["Batch", "ClipBatches", "padded_clips", "speech_span"]
 
@@ -52,6 +53,7 @@ class ClipBatches:
     Args:
         n_masks: masked bands of mel and of time each (SpecAugment, Park et al. 2019).
         clean_share: how often a voice is heard without another room.
+        warp: largest change of the vocal tract's length, see ``VocalTractWarp``.
     """
 
     def __init__(
@@ -65,10 +67,12 @@ class ClipBatches:
         batch_size: int,
         n_masks: int = 1,
         clean_share: float = 0.4,
+        warp: float = 0.0,
     ) -> None:
         self.bank, self.clips, self.labels = bank, tuple(clips), labels
         self.frames, self.step_frames = frames, step_frames
         self.batch_size, self.n_masks, self.clean_share = batch_size, n_masks, clean_share
+        self._warp = VocalTractWarp(bank.spec, warp)
         kinds = [(clip.corpus, clip.label if clip.label in labels else "") for clip in clips]
         counts = Counter(kinds)
         self._spans = {
@@ -116,8 +120,8 @@ class ClipBatches:
             room = 0 if clean else int(rng.integers(1, len(rooms)))
             onset, end = self._spans[clip][voice]
             left = max(0, onset - _MARGIN_FRAMES)
-            feature = rooms[room][:, left : end + _MARGIN_FRAMES]
-            first, length, cut = self._place(feature, mel[row], rng)
+            feature = rooms[room][:, left : end + _MARGIN_FRAMES].astype(np.float32)
+            first, length, cut = self._place(self._warp(feature, rng), mel[row], rng)
             voices.append(voice)
             origin[row] = left + cut - first
             begin[row] = max(first, first + onset - left - cut) // self.step_frames
@@ -135,7 +139,7 @@ class ClipBatches:
         )
 
     def _place(
-        self, feature: NDArray[np.float16], row: NDArray[np.float32], rng: np.random.Generator
+        self, feature: NDArray[np.float32], row: NDArray[np.float32], rng: np.random.Generator
     ) -> tuple[int, int, int]:
         """Put ``feature`` into ``row``; returns its first frame, its length and what was cut."""
         spare = self.frames - feature.shape[1]

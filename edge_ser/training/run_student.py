@@ -63,6 +63,7 @@ class StudentRecipe:
         frames: length of a training crop, 10 ms each.
         voices: other voices of every training clip.
         rooms: other rooms for each voice.
+        warp: largest change of the vocal tract's length, drawn anew for every crop.
         validation_share: of the training speakers, for the choice of the epoch; 0 trains on
             all of them and keeps the weight average of the last epoch.
     """
@@ -77,6 +78,7 @@ class StudentRecipe:
     clean_share: float = 0.4
     voices: int = 3
     rooms: int = 2
+    warp: float = 0.0
     validation_share: float = 0.12
 
     def to_dict(self) -> dict[str, Any]:
@@ -209,6 +211,7 @@ def _train(
         batch_size=recipe.batch_size,
         n_masks=recipe.n_masks,
         clean_share=recipe.clean_share,
+        warp=recipe.warp,
     )
     model: torch.nn.Module = student
     loss: Loss = recipe.loss
