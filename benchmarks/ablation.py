@@ -24,14 +24,17 @@ __all__ = ["ROWS", "main"]
 ROWS: dict[str, tuple[str, ...]] = {
     "distilled": ("distill",),
     "plain": ("train", "student"),
+    "labels-only": ("distill", "--verdict", "0", "--states", "0", "--summary", "0"),
     "no-labels": ("distill", "--label", "0"),
     "no-verdicts": ("distill", "--verdict", "0"),
     "no-states": ("distill", "--states", "0"),
     "no-summary": ("distill", "--summary", "0"),
     "with-relation": ("distill", "--relation", "0.2"),
+    "one-layer": ("distill", "--layers", "2"),
+    "no-warp": ("distill", "--warp", "0"),
     "states-only": ("distill", "--label", "0", "--verdict", "0"),
 }
-"""Rows of the table and the command of each."""
+"""Rows of the table and the command of each; `labels-only` takes as many steps as `distilled`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

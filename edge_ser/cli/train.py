@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_ser.cli import train_student, train_teacher
-from edge_ser.cli.bounds import whole
+from edge_ser.cli.bounds import real, whole
 from edge_ser.cli.options import add_json, add_seed, corpus_folders, print_json
 from edge_ser.corpora.folds import PROTOCOLS
 from edge_ser.errors import InputError, UsageError
@@ -65,6 +65,14 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", default=",".join(SIX_LABELS), metavar="A,B,…")
     parser.add_argument(
         "--size", default="medium", choices=list(train_student.SIZES), help="(default: medium)"
+    )
+    parser.add_argument(
+        "--warp",
+        type=real(0.0, 0.5),
+        default=0.12,
+        metavar="F",
+        help="students hear each crop from a vocal tract up to this share shorter or longer "
+        "(default: 0.12)",
     )
     parser.add_argument("--epochs", type=int, metavar="N")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")

@@ -29,8 +29,8 @@ def recipe_of(options: argparse.Namespace, labels: tuple[str, ...], taught: bool
     """The recipe that the flags ask for.
 
     Args:
-        taught: by a teacher, which keeps the student from learning clips by heart: nothing
-            is dropped or masked, and no speaker is held back to choose the epoch.
+        taught: by a teacher, which keeps the student from learning clips by heart: no
+            speaker is held back to choose the epoch.
     """
     from dataclasses import replace
 
@@ -38,13 +38,11 @@ def recipe_of(options: argparse.Namespace, labels: tuple[str, ...], taught: bool
     from edge_ser.training.run_student import StudentRecipe
 
     recipe = StudentRecipe(config=StudentConfig(labels=labels, **SIZES[options.size]))
+    recipe = replace(recipe, warp=options.warp)
     settings = replace(recipe.fit, seed=options.seed)
     if taught:
-        config = replace(recipe.config, dropout=0.03, readout_dropout=0.1)
-        recipe = replace(
-            recipe, config=config, n_masks=0, clean_share=0.6, warp=0.12, validation_share=0.0
-        )
-        settings = replace(settings, learning_rate=2e-3, epochs=24)
+        recipe = replace(recipe, validation_share=0.0)
+        settings = replace(settings, epochs=24)
     if options.epochs is not None:
         if options.epochs < 1:
             raise UsageError(f"--epochs must be at least 1, got {options.epochs}")
