@@ -250,8 +250,8 @@ class MqttBridge:
 
 
 def _address(url: str) -> tuple[str, int, Any]:
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise UsageError(f"--mqtt {url}: {error}") from error
@@ -265,7 +265,7 @@ def _hold_of(text: str) -> dict[str, Any]:
         return {"hold": text.upper() == "ON", "who": "mqtt"}
     try:
         wish = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         wish = None
     if not isinstance(wish, dict) or not isinstance(wish.get("hold"), bool):
         raise ValueError(
