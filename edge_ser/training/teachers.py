@@ -25,6 +25,7 @@ from edge_ser.training.clip_statistics import LinearMember
 from edge_ser.training.extract import Copies, extract
 from edge_ser.training.fit import FitSettings, fit
 from edge_ser.training.processes import is_first
+from edge_ser.training.progress import say
 from edge_ser.training.results import FoldResult
 from edge_ser.training.semantic import encoder_states
 from edge_ser.training.student import mean_uar
@@ -83,13 +84,13 @@ class TeacherRecipe:
     rooms: bool = True
     linear: bool = False
     window_s: float = 3.0
-    batch_size: int = 32
-    n_masks: int = 2
+    batch_size: int = 8
+    n_masks: int = 0
     smoothing: float = 0.1
     members: int = 1
     validation_share: float = 0.0
     fit: FitSettings = field(
-        default_factory=lambda: FitSettings(epochs=40, learning_rate=5e-4, ema=0.98)
+        default_factory=lambda: FitSettings(epochs=40, learning_rate=1e-3, ema=0.995)
     )
 
     def to_dict(self) -> dict[str, Any]:
@@ -175,6 +176,7 @@ def build_model(
     )
     model = CrossAttentionModel(config)
     model.standardise.fit(*tracks["acoustic"].statistics(clips))
+    model.semantic_standardise.fit(*tracks["semantic"].statistics(clips))
     if "utterance" in tracks:
         model.utterance_standardise.fit(*tracks["utterance"].statistics(clips))
     return model
@@ -278,9 +280,11 @@ def train_teacher_fold(
     def chance(logits: NDArray[np.float32]) -> Tensor:
         return F.softmax(torch.from_numpy(known(logits, fold.test)), -1)
 
-    chances, epoch = [], 0
+    right = np.array([labels.index(clip.label) for clip in clips])
+    chances, epoch, learnt = [], 0, list[float]()
     for member in range(recipe.members):
         settings = replace(recipe.fit, seed=recipe.fit.seed + member)
+        name = f"fold {fold.index}" + (f" member {member}" if recipe.members > 1 else "")
         torch.manual_seed(settings.seed)
         model = build_model(recipe, features, clips)
         fitted = fit(
@@ -292,10 +296,12 @@ def train_teacher_fold(
             out / f"state{member}.pt",
             resume=resume,
             heard=digest(clips, recipe.config.labels),
-            name=f"fold {fold.index}" + (f" member {member}" if recipe.members > 1 else ""),
+            name=name,
         )
         epoch = max(epoch, fitted.epoch)
         chances.append(chance(predict(model, features, fold.test)))
+        said = known(predict(model, features, clips), clips).argmax(1)
+        learnt.append(float(np.mean(said == right)))
         facts = {
             "protocol": fold.protocol,
             "fold": fold.index,
@@ -308,6 +314,7 @@ def train_teacher_fold(
             "recipe": recipe.to_dict(),
         }
         if is_first():
+            say(f"{name}: {100 * learnt[-1]:.1f} % of its training clips right")
             save_teacher(model, recipe.model, facts, out / f"member{member}.safetensors")
             write_text(out / f"history{member}.json", json.dumps(fitted.history, indent=1))
     mean = torch.stack(chances).mean(0)
@@ -321,7 +328,11 @@ def train_teacher_fold(
         mean = (parts["network"] + parts["linear"]) / 2
     # The log of the mean probability serves as logits of the ensemble.
     return FoldResult(
-        fold, _logs(mean), epoch, parts={name: _logs(part) for name, part in parts.items()}
+        fold,
+        _logs(mean),
+        epoch,
+        parts={name: _logs(part) for name, part in parts.items()},
+        train_accuracy=float(np.mean(learnt)),
     )
 
 
@@ -333,7 +344,7 @@ def save_teacher(
     model: CrossAttentionModel | DepthWeightedModel, name: str, facts: dict[str, Any], path: Path
 ) -> None:
     """Write weights and description so that the file is there whole or not at all."""
-    description = {"model": name, "version": 1, "config": model.config.to_dict(), "training": facts}
+    description = {"model": name, "version": 2, "config": model.config.to_dict(), "training": facts}
     tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
     with replace_file(path) as file:
         file.write(save(tensors, {"edge-ser": json.dumps(description)}))
