@@ -157,7 +157,7 @@ class CrossAttentionModel(nn.Module):
         # are mixed. Averaged first, for that is most of the work.
         flat = semantic.flatten(1, 2)
         flat, semantic_mask = pool_frames(flat, semantic_mask, c.pool)
-        states = self.semantic_standardise(flat).unflatten(1, semantic.shape[1:3])
+        states = self.semantic_standardise(flat).reshape(*semantic.shape[:3], -1)
         mixed = torch.einsum("l,blwt->btw", self.layer_weights(), states)
         other = self.project(mixed)
         heard = self.acoustic_attends(own, semantic_mask, other)

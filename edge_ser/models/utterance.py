@@ -146,7 +146,8 @@ def pool_frames(x: Tensor, mask: Tensor, by: int) -> tuple[Tensor, Tensor]:
     inside = nn.functional.pad(mask, (0, short)).view(len(mask), -1, by)
     count = inside.sum(-1).clamp(min=1)
     heard = nn.functional.pad(x * mask[:, None], (0, short))
-    return heard.unflatten(-1, (-1, by)).sum(-1) / count[:, None], inside.any(-1)
+    grouped = heard.reshape(*x.shape[:2], -1, by)
+    return grouped.sum(-1) / count[:, None], inside.any(-1)
 
 
 def halve_mask(mask: Tensor) -> Tensor:
