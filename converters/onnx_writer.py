@@ -182,7 +182,7 @@ class GraphWriter:
         key = self.constant("split_" + "_".join(map(str, sizes)), np.array(sizes, np.int64))
         self._add("Split", [value.name, key], list(parts), axis=axis)
         shapes = [(*value.shape[:axis], size, *value.shape[axis + 1 :]) for size in sizes]
-        return [Value(part, shape) for part, shape in zip(parts, shapes, strict=True)]
+        return [Value(part, shape, value.grid) for part, shape in zip(parts, shapes, strict=True)]
 
     def _bounds(self, value: int) -> str:
         return self.constant(f"index_{value}", np.array([value], np.int64))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import stat
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -160,6 +159,8 @@ def _check_rate(path: Path, rate_hz: int) -> None:
 
 
 def _wave_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
+    import wave
+
     try:
         with wave.open(str(path), "rb") as file:
             width, channels, rate_hz = (

@@ -6,14 +6,16 @@ import ctypes
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from edge_ser.errors import InputError, cannot_write
-from edge_ser.parts import Part, claim
+
+# Packs are read at every start: what only writing needs is imported when something is written.
+if TYPE_CHECKING:
+    from edge_ser.parts import Part
 
 __all__ = [
     "check_writable",
@@ -53,6 +55,8 @@ def replace_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
         InputError: the folder cannot be written to.
         OutputError: the disk is full.
     """
+    from edge_ser.parts import claim
+
     path = _place(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,6 +99,8 @@ def check_writable(path: Path) -> None:
     Raises:
         InputError, OutputError: it cannot; as :func:`replace_file`.
     """
+    import tempfile
+
     path = _place(path)
     try:
         if path.is_dir():

@@ -14,7 +14,7 @@ from edge_ser.frontend import LogMel
 from edge_ser.frontend.group import GroupLogMel
 from edge_ser.pack import Manifest
 from edge_ser.runtime.backends import Engine, EngineGroup
-from edge_ser.runtime.stream import Stream
+from edge_ser.runtime.stream import FULL_SCALE, Stream
 from edge_ser.runtime.timing import Hook, clock
 
 __all__ = ["StreamGroup"]
@@ -46,16 +46,14 @@ class StreamGroup:
                 f"with {len(set(stream_ids))} names"
             )
         n_streams = len(stream_ids)
-        self._mel = GroupLogMel(front_end, n_streams)
+        self._mel = GroupLogMel(front_end, n_streams, FULL_SCALE)
         self._engine = engine.group(n_streams)
-        self._samples = np.zeros((n_streams, manifest.frontend.step_samples), np.float32)
         self._members = [
-            _Member(
+            Stream(
                 manifest,
                 _MemberEngine(engine, self._engine, index),
                 _MemberFrontEnd(self._mel, index),
                 name,
-                self._samples[index],
                 hooks=hooks,
                 every=every,
             )
@@ -129,7 +127,7 @@ class StreamGroup:
         if len(ready) < len(self._members):
             resting = sorted(set(range(len(self._members))) - set(ready))
         begin = clock()
-        self._mel.step(self._samples, self._engine.mel, resting)
+        self._mel.advance(self._engine.mel, resting)
         featured = clock()
         rows = self._engine.step(resting).tolist()
         inferred = clock()
@@ -137,24 +135,6 @@ class StreamGroup:
             self._members[i].conclude_step(trigger, rows[i], begin, featured, inferred)
             for i in ready
         ]
-
-
-class _Member(Stream):
-    """A stream whose steps are taken by its group."""
-
-    def __init__(
-        self,
-        manifest: Manifest,
-        engine: _MemberEngine,
-        front_end: _MemberFrontEnd,
-        stream_id: str,
-        samples: NDArray[np.float32],
-        *,
-        hooks: Sequence[Hook],
-        every: int,
-    ) -> None:
-        super().__init__(manifest, engine, front_end, stream_id, hooks=hooks, every=every)
-        self._samples = samples
 
 
 class _MemberEngine:
@@ -179,13 +159,16 @@ class _MemberEngine:
 
 
 class _MemberFrontEnd:
+    """What a stream needs of a front end, for one stream of a group."""
+
     def __init__(self, mel: GroupLogMel, index: int) -> None:
+        self.samples = mel.samples[index]
         self._mel, self._index = mel, index
 
-    def stream(self) -> _MemberFrontEnd:
-        return self
+    def stream(self, full_scale: float) -> _MemberFrontEnd:
+        return self  # the group's front end was made for this scale
 
-    def step(self, samples: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    def advance(self, out: NDArray[np.float32]) -> None:
         raise UsageError("the streams of a group take their steps together, see StreamGroup.push")
 
     def reset(self) -> None:

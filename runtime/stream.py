@@ -18,17 +18,24 @@ from edge_ser.runtime.backends import Engine
 from edge_ser.runtime.timing import Hook, Hooks, clock
 from edge_ser.runtime.verdict import Verdict
 
-__all__ = ["Stream"]
+__all__ = ["FULL_SCALE", "Stream"]
 
-# An array without axes: numpy would make one of a number in every call.
-_INT16_SCALE = np.array(1.0 / 32768.0, np.float32)
+_INT16 = np.dtype(np.int16)
+FULL_SCALE = 32768.0
+"""Of the front end, so that 16-bit samples are taken as they are."""
 _LARGEST_SAMPLE = 1e6  # far beyond -1..1 and even int16 units, far from overflow in a square
 
 
 class FrontEndStream(Protocol):
-    """Features of one stream, see ``edge_ser.frontend.StreamingLogMel``."""
+    """Features of one stream, see ``edge_ser.frontend.StreamingLogMel``.
 
-    def step(self, samples: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    Attributes:
+        samples: ``(step_samples,) float32``, to be filled before each step.
+    """
+
+    samples: NDArray[np.float32]
+
+    def advance(self, out: NDArray[np.float32]) -> None:
         """Write the features of a step into ``out``."""
         ...
 
@@ -40,8 +47,8 @@ class FrontEndStream(Protocol):
 class FrontEnd(Protocol):
     """What makes the features of streams, see ``edge_ser.frontend.LogMel``."""
 
-    def stream(self) -> FrontEndStream:
-        """Features of a new stream."""
+    def stream(self, full_scale: float) -> FrontEndStream:
+        """Features of a new stream, of samples in ``-full_scale..full_scale``."""
         ...
 
 
@@ -73,16 +80,17 @@ class Stream:
         self._size = spec.step_samples
         self._ms_per_sample = 1000.0 / spec.rate_hz
         self._deadline_ns = round(1e6 * spec.step_ms)
-        self._mel = front_end.stream()
+        self._mel = front_end.stream(FULL_SCALE)
+        self._samples = self._mel.samples
         self._engine = engine.stream()
         self._mel_out: NDArray[np.float32] = self._engine.mel[0]
-        self._samples = np.zeros(self._size, np.float32)
         self._filled = 0
         self._steps = 0
         self._heard = 0  # samples, the zeros that fill up the last step not counted
         self._seq = 0
         self._every = every
         self._hooks = Hooks(hooks, stream_id, self._deadline_ns, ("frontend", "infer", "post"))
+        self._hooked = bool(hooks)
         self._latency = Latency()
         self._closed = False
         self._ended = False  # the final event of the utterance was made
@@ -157,10 +165,10 @@ class Stream:
         self.check_open()
         self.check(pcm)
         events: list[Event] = []
-        taken, n = 0, len(pcm)
+        taken, n, size = 0, len(pcm), self._size
         while taken < n:
             taken += self.fill(pcm, taken)
-            if self.full:
+            if self._filled == size:
                 event = self._step(None)
                 if event is not None:
                     events.append(event)
@@ -177,14 +185,15 @@ class Stream:
         Returns:
             How many were taken.
         """
-        begin = self._filled
-        part = pcm[start : start + self._size - begin]
-        self._filled = end = begin + len(part)
-        if part.dtype == np.int16:
-            np.multiply(part, _INT16_SCALE, self._samples[begin:end])
-        else:
-            self._samples[begin:end] = part
-        return len(part)
+        begin, room = self._filled, self._samples
+        if begin or start or len(pcm) != self._size:
+            pcm = pcm[start : start + self._size - begin]
+            room = room[begin : begin + len(pcm)]
+        room[...] = pcm
+        if pcm.dtype != _INT16:
+            room *= FULL_SCALE
+        self._filled = begin + len(pcm)
+        return len(pcm)
 
     @property
     def full(self) -> bool:
@@ -257,7 +266,7 @@ class Stream:
                 f"{type(pcm).__name__}{'' if shape is None else f' of shape {shape}'}; "
                 "mix channels to mono first (edge_ser.audio.mix_to_mono)"
             )
-        if pcm.dtype == np.int16:
+        if pcm.dtype == _INT16:
             return
         if pcm.dtype.kind != "f":
             raise InputError(
@@ -277,7 +286,7 @@ class Stream:
 
     def _step(self, trigger: str | None) -> Event | None:
         begin = clock()
-        self._mel.step(self._samples, self._mel_out)
+        self._mel.advance(self._mel_out)
         featured = clock()
         logits = self._engine.step()[0].tolist()
         inferred = clock()
@@ -299,13 +308,13 @@ class Stream:
         self._filled = 0
         self._verdict.step(logits)
         step = self._steps
-        self._steps = step + 1
+        self._steps = following = step + 1
         event = None
         if trigger is not None:
             self._ended = True
             self._verdict.conclude()
             event = self._event(trigger)
-        elif self._steps % self._every == 0:
+        elif following % self._every == 0:
             event = self._event("interval")
         end = clock()
         latency = Latency(
@@ -317,30 +326,32 @@ class Stream:
         self._latency = latency
         if event is not None:
             event.latency_ms = latency
-        if self._hooks:
+        if self._hooked:
             self._hooks.record(step, (begin, featured, inferred, end))
         return event
 
     def _event(self, trigger: str) -> Event:
         probabilities = self._verdict.probabilities
         confidence = max(probabilities)
-        self._seq += 1
+        self._seq = seq = self._seq + 1
+        # By position: naming so many arguments takes longer than making the event.
         return Event(
-            type="emotion",
-            seq=self._seq,
-            stream_id=self.stream_id,
-            t_mono_ns=time.monotonic_ns(),
-            utterance_id=self._utterance_id,
-            trigger=trigger,
-            final=trigger == "speech_ended",
-            audio_start_ms=self._begin * self._ms_per_sample,
-            audio_end_ms=(self._begin + self._heard) * self._ms_per_sample,
-            label=self._labels[probabilities.index(confidence)],
-            confidence=confidence,
-            abstained=confidence < self._abstain_below,
-            probabilities=dict(zip(self._labels, probabilities, strict=True)),
-            latency_ms=self._latency,
-            backend=self._backend,
-            precision=self._precision,
-            pack=self._pack,
+            "emotion",
+            seq,
+            self.stream_id,
+            time.monotonic_ns(),
+            self._utterance_id,
+            trigger,
+            trigger == "speech_ended",
+            self._begin * self._ms_per_sample,
+            (self._begin + self._heard) * self._ms_per_sample,
+            self._labels[probabilities.index(confidence)],
+            confidence,
+            confidence < self._abstain_below,
+            dict(zip(self._labels, probabilities, strict=True)),
+            None,
+            self._latency,
+            self._backend,
+            self._precision,
+            self._pack,
         )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter_ns as clock
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import logging
 
 __all__ = [
     "BLOCK_STEPS",
@@ -23,8 +25,6 @@ __all__ = [
     "StepTiming",
     "clock",
 ]
-
-log = logging.getLogger(__name__)
 
 BLOCK_STEPS = 128
 """Steps of which a ``BlockHook`` is told at once, at most."""
@@ -155,15 +155,11 @@ class Hooks:
     ) -> None:
         self._each = [hook for hook in hooks if not hasattr(hook, "on_block")]
         self._blocks = [hook for hook in hooks if hasattr(hook, "on_block")]
-        self._any = bool(hooks)
         self._stream_id, self._deadline_ns, self._stages = stream_id, deadline_ns, stages
         self._times: list[tuple[int, ...]] = []
         self._until = 0  # when the block is told at the latest
         self._next = 0  # number of the step after the block
         self._slow: set[int] = set()
-
-    def __bool__(self) -> bool:
-        return self._any
 
     def record(self, step: int, times: tuple[int, ...]) -> None:
         """Tell of a step, or keep it for the next block.
@@ -219,7 +215,7 @@ class Hooks:
         try:
             tell()
         except Exception:  # whatever a hook does, the stream goes on
-            log.exception(
+            _log().exception(
                 "hook %r raised at step %d of stream %s and is left out from now on",
                 hook,
                 step,
@@ -230,7 +226,7 @@ class Hooks:
         took = clock() - begin
         if took > _SLOW_SHARE * self._deadline_ns and id(hook) not in self._slow:
             self._slow.add(id(hook))
-            log.warning(
+            _log().warning(
                 "hook %r took %.1f ms at step %d of stream %s, which has %.0f ms; "
                 "it should hand its work to another thread",
                 hook,
@@ -239,3 +235,9 @@ class Hooks:
                 self._stream_id,
                 self._deadline_ns / 1e6,
             )
+
+
+def _log() -> logging.Logger:
+    import logging  # a start without trouble does without it
+
+    return logging.getLogger(__name__)

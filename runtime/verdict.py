@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from math import exp
 
 from edge_ser.pack import Calibration
 
@@ -30,8 +30,9 @@ class Verdict:
 
     def step(self, logits: list[float]) -> list[float]:
         """Take the logits of the next step; the temperature is that of what was heard so far."""
-        sharpness = self._sharpness[min(self.steps, self._latest)]
-        self.steps += 1
+        steps, latest = self.steps, self._latest
+        self.steps = steps + 1
+        sharpness = self._sharpness[steps if steps < latest else latest]
         self.probabilities = probabilities = _softmax(logits, sharpness)
         return probabilities
 
@@ -51,6 +52,6 @@ class Verdict:
 def _softmax(logits: list[float], sharpness: float) -> list[float]:
     """Probabilities of a handful of logits; plain Python beats array calls at this size."""
     top = max(logits)
-    powers = [math.exp((value - top) * sharpness) for value in logits]
+    powers = [exp((value - top) * sharpness) for value in logits]
     total = sum(powers)
     return [power / total for power in powers]

@@ -53,10 +53,10 @@ class Bands:
         """What to multiply and where the results belong: ``matmul(a, b, out)`` for each.
 
         Args:
-            spectral: ``(..., frames, bins) float32`` power of every bin.
+            spectral: ``(..., bins, frames) float32`` power of every bin.
             power: ``(..., n_mels, frames) float32``.
         """
         return [
-            (block.weights, spectral[..., block.bins].swapaxes(-1, -2), power[..., block.bands, :])
+            (block.weights, spectral[..., block.bins, :], power[..., block.bands, :])
             for block in self._blocks
         ]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -54,6 +52,8 @@ class Pack:
                 f"{self.path}: {name} has {len(content)} bytes instead of {record.bytes}; "
                 "it is truncated or was replaced, copy or install the pack again"
             )
+        import hashlib  # with OpenSSL behind it, only where a file is read
+
         if hashlib.sha256(content).hexdigest() != record.sha256:
             raise PackError(
                 f"{self.path}: {name} was changed (its SHA-256 is not the one in {MANIFEST}); "
@@ -152,6 +152,8 @@ def _open_folder(path: Path) -> Pack:
 
 
 def _open_tar(path: Path) -> Pack:
+    import tarfile
+
     members: dict[str, bytes] = {}
     try:
         with tarfile.open(path, "r:") as archive:

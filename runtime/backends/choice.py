@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from edge_ser.errors import BackendError, MissingExtra, UsageError
@@ -10,8 +9,6 @@ from edge_ser.pack import Pack, Target
 from edge_ser.runtime.backends.base import Engine
 
 __all__ = ["BACKENDS", "load_engine"]
-
-log = logging.getLogger(__name__)
 
 BACKENDS: tuple[str, ...] = ("onnxruntime", "tensorrt", "tensorrt-rtx")
 """Names that a pack may target; ``auto`` is the first."""
@@ -62,7 +59,9 @@ def load_engine(
     except (BackendError, MissingExtra) as error:
         if not allow_fallback or chosen == "onnxruntime":
             raise
-        log.warning("%s; falling back to onnxruntime", error)
+        import logging
+
+        logging.getLogger(__name__).warning("%s; falling back to onnxruntime", error)
         return _load(pack, "auto", threads, node_profile)
 
 

@@ -87,6 +87,8 @@ class OrtEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if fixed:
             options.add_free_dimension_override_by_name(_STREAMS, 1)
+            # What a step of one stream needs is so little that malloc is quicker than an arena.
+            options.enable_cpu_mem_arena = False
         if node_profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(node_profile)

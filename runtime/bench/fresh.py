@@ -89,6 +89,9 @@ def fresh_processes(
     # A checkout is importable only from its own folder, so the child is told where we are.
     here = str(Path(edge_ser.__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
+    environment = os.environ | {"PYTHONPATH": path}
+    # Whatever was installed has its bytecode; a checkout gets it from the first of these processes.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     where = str(Path(pack).resolve()) if pack is not None and Path(pack).exists() else pack
     request = json.dumps({"pack": where, "seconds": seconds, **options})
     rows = []
@@ -97,7 +100,7 @@ def fresh_processes(
         # perf_counter is one clock for all processes, so the child's readings compare to ours.
         done = subprocess.run(
             [sys.executable, "-c", _CHILD, request],
-            env=os.environ | {"PYTHONPATH": path},
+            env=environment,
             capture_output=True,
             text=True,
             check=False,

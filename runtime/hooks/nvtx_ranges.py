@@ -71,18 +71,19 @@ class _FrontEnd:
     def __init__(self, front_end: Any, push: Push, pop: Pop) -> None:
         self._front_end, self._push, self._pop = front_end, push, pop
 
-    def stream(self) -> _FrontEndStream:
-        return _FrontEndStream(self._front_end.stream(), self._push, self._pop)
+    def stream(self, full_scale: float) -> _FrontEndStream:
+        return _FrontEndStream(self._front_end.stream(full_scale), self._push, self._pop)
 
 
 class _FrontEndStream:
     def __init__(self, stream: Any, push: Push, pop: Pop) -> None:
         self._stream, self._push, self._pop, self._step = stream, push, pop, 0
+        self.samples = stream.samples
 
-    def step(self, samples: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    def advance(self, out: NDArray[np.float32]) -> None:
         self._push("frontend", self._step)
         try:
-            self._stream.step(samples, out=out)
+            self._stream.advance(out)
         finally:
             self._pop()
             self._step += 1
