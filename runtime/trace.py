@@ -42,7 +42,7 @@ class TraceHook:
         self._file = LineFile(path, _HEAD, max_bytes=max_bytes)
         self._tracks: dict[str, int] = {}
         self._names: dict[str, str] = {}
-        self._templates: dict[tuple[int, tuple[str, ...]], str] = {}
+        self._templates: dict[tuple[int, tuple[str, ...]], bytes] = {}
         self._pending: defaultdict[int, list[StageTiming]] = defaultdict(list)
         self._event({"name": "process_name", "ph": "M", "args": {"name": "edge-ser"}})
 
@@ -73,7 +73,7 @@ class TraceHook:
             end_us = (timing.start_ns + timing.duration_ns) / 1e3
             line += f'{{"name":"deadline.miss","ph":"i","s":"t","ts":{end_us:.3f},{tail}'
         stages.clear()
-        self._file.add(line)
+        self._file.add(line.encode())
 
     def on_block(self, block: StepBlock) -> None:
         """The same of many steps: numbers first, then one formatting for all of them."""
@@ -95,7 +95,7 @@ class TraceHook:
             end_us = int(starts[row, 0] + durations[row, -1]) / 1e3
             self._file.add(
                 f'{{"name":"deadline.miss","ph":"i","s":"t","ts":{end_us:.3f},'
-                f"{self._tail(track, block.first + row)}"
+                f"{self._tail(track, block.first + row)}".encode()
             )
 
     def counter(self, t_ns: int, name: str, series: Mapping[str, float]) -> None:
@@ -134,7 +134,7 @@ class TraceHook:
 
     def _event(self, event: Mapping[str, Any]) -> None:
         whole = {"pid": self._pid, "tid": 0, "ts": 0, **event}
-        self._file.add(json.dumps(whole, separators=(",", ":")) + ",\n")
+        self._file.add(json.dumps(whole, separators=(",", ":")).encode() + b",\n")
 
     def _track(self, stream_id: str) -> int:
         track = self._tracks[stream_id] = len(self._tracks) + 1
@@ -145,14 +145,14 @@ class TraceHook:
     def _tail(self, track: int, step: int | str) -> str:
         return f'"pid":{self._pid},"tid":{track},"args":{{"step":{step}}}}},\n'
 
-    def _template(self, track: int, stages: tuple[str, ...]) -> str:
+    def _template(self, track: int, stages: tuple[str, ...]) -> bytes:
         # Nanoseconds with an exponent are microseconds that need no division.
         times = '"ph":"X","ts":%de-3,"dur":%de-3,'
         place = f'"pid":{self._pid},"tid":{track}}},\n'
         names = [json.dumps(stage).replace("%", "%%") for stage in stages]
         lines = [f'{{"name":{name},"cat":"stage",{times}{place}' for name in names]
         step = f'{{"name":"step","cat":"step",{times}{self._tail(track, "%d")}'
-        return "".join(lines) + step
+        return ("".join(lines) + step).encode()
 
     def _name(self, stage: str) -> str:
         name = self._names[stage] = json.dumps(stage)
