@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,7 @@ from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import logging
@@ -86,8 +85,7 @@ class StepBlock:
         first: number of the first of these steps in its stream.
         deadline_ns: how long a step may take to keep up with live audio.
         stages: names of the stages of a step, in order.
-        times: ``(steps, stages + 1) int64``: when it began, then when each stage ended
-            (``perf_counter_ns``).
+        times: one row a step: when it began, then when each stage ended (``perf_counter_ns``).
         starts_ns: ``(steps, stages) int64``, when each stage began.
         durations_ns: ``(steps, stages + 1) int64``, of each stage, then of the whole step;
             never negative.
@@ -104,12 +102,11 @@ class StepBlock:
         first: int,
         deadline_ns: int,
         stages: tuple[str, ...],
-        times: ArrayLike,
+        times: list[tuple[int, ...]],
     ) -> None:
         self.stream_id, self.first, self.deadline_ns = stream_id, first, deadline_ns
-        self.stages = stages
-        self.times: NDArray[np.int64] = np.asarray(times, np.int64)
-        table = self.times
+        self.stages, self.times = stages, times
+        table = np.array(times, np.int64)
         durations = np.empty_like(table)
         np.subtract(table[:, 1:], table[:, :-1], out=durations[:, :-1])
         np.subtract(table[:, -1], table[:, 0], out=durations[:, -1])
@@ -159,9 +156,9 @@ class Hooks:
         self._each = [hook for hook in hooks if not hasattr(hook, "on_block")]
         self._blocks = [hook for hook in hooks if hasattr(hook, "on_block")]
         self._stream_id, self._deadline_ns, self._stages = stream_id, deadline_ns, stages
-        self._times = array("q")  # of the steps of the block, end to end
+        self._times: list[tuple[int, ...]] = []
         self._until = 0  # when the block is told at the latest
-        self._first, self._next = 0, 0  # numbers of its first step and of the step after it
+        self._next = 0  # number of the step after the block
         self._slow: set[int] = set()
 
     def record(self, step: int, times: tuple[int, ...]) -> None:
@@ -176,11 +173,11 @@ class Hooks:
         if self._blocks:
             block = self._times
             if not block:
-                self._first, self._until = step, begin + _BLOCK_NS
-            block.extend(times)
+                self._until = begin + _BLOCK_NS
+            block.append(times)
             self._next = step + 1
             if (
-                len(block) >= BLOCK_STEPS * len(times)
+                len(block) >= BLOCK_STEPS
                 or end >= self._until
                 or end < begin
                 or end - begin > self._deadline_ns
@@ -191,9 +188,8 @@ class Hooks:
         """Tell of the block as far as it goes."""
         if not self._times:
             return
-        first = self._first
-        times = np.frombuffer(self._times, np.int64).reshape(self._next - first, -1)
-        self._times = array("q")
+        times, self._times = self._times, []
+        first = self._next - len(times)
         block = StepBlock(self._stream_id, first, self._deadline_ns, self._stages, times)
         for hook in tuple(self._blocks):
             tell = partial(cast(BlockHook, hook).on_block, block)

@@ -63,8 +63,8 @@ class DeadlineWatcher:
         durations = block.durations_ns
         if block.late:
             hooks = Hooks([_Each(self)], block.stream_id, block.deadline_ns, block.stages)
-            for step, times in enumerate(block.times.tolist(), block.first):
-                hooks.record(step, tuple(times))
+            for step, times in enumerate(block.times, block.first):
+                hooks.record(step, times)
             return
         n_steps = len(durations)
         weights = (1 - _KEEP) * _KEEP ** np.arange(n_steps - 1, -1, -1)
