@@ -17,7 +17,7 @@ from edge_ser.files import write_text
 
 __all__ = ["cached_ranges", "ranges_key"]
 
-_VERSION = 1
+_VERSION = 2
 """Of how ranges are measured; another one finds nothing in the cache."""
 
 
@@ -58,10 +58,12 @@ def cached_ranges(
     try:
         stored = json.loads(path.read_text())
         ranges = {name: (float(low), float(high)) for name, (low, high) in stored["ranges"].items()}
-        kept = RangeReport(ranges, stored["method"], int(stored["clips"]), int(stored["steps"]))
+        means = {name: [float(v) for v in values] for name, values in stored["means"].items()}
+        clips, steps = int(stored["clips"]), int(stored["steps"])
+        kept = RangeReport(ranges, means, stored["method"], clips, steps)
         if stored["key"] == key:
             return kept, True
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     found = measure()
     write_text(path, json.dumps({"key": key, **asdict(found)}) + "\n")

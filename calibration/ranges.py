@@ -30,12 +30,14 @@ class RangeReport:
 
     Attributes:
         ranges: ``(low, high)`` of each activation.
+        means: of every channel of those activations that have channels, ``(channels,)``.
         method: one of ``METHODS``.
         clips: how many clips were really run.
         steps: how many steps were really run.
     """
 
     ranges: dict[str, tuple[float, float]]
+    means: dict[str, list[float]]
     method: str
     clips: int
     steps: int
@@ -79,6 +81,8 @@ def activation_ranges(
             scenario="same",
         )
     n_clips = n_steps = n_due = 0
+    sums: dict[str, NDArray[np.float64]] = {}
+    frames: dict[str, int] = {}
     pending: dict[str, list[NDArray[np.float32]]] = {name: [] for name in activations}
 
     def flush() -> None:
@@ -97,6 +101,9 @@ def activation_ranges(
                 values = inside[name]
                 lows[name] = min(lows[name], float(values.min()))
                 highs[name] = max(highs[name], float(values.max()))
+                if (values.ndim == 3 and len(values) == 1) or name == "mel":  # (1, channels, time)
+                    sums[name] = sums.get(name, 0.0) + _channels(values).sum(axis=1)
+                    frames[name] = frames.get(name, 0) + values.shape[-1]
                 if collector is not None:
                     pending[name].append(values.reshape(-1))
             n_steps += 1
@@ -117,4 +124,10 @@ def activation_ranges(
         for name, found in results.items():
             low, high = float(found[0]), float(found[1])
             ranges[name] = (max(low, lows[name]), min(high, highs[name]))
-    return RangeReport(ranges, method, n_clips, n_steps)
+    means = {name: (total / frames[name]).tolist() for name, total in sums.items()}
+    return RangeReport(ranges, means, method, n_clips, n_steps)
+
+
+def _channels(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """``(1, channels, time)`` or ``(channels, time)`` as the latter."""
+    return values.reshape(values.shape[-2:]).astype(np.float64)

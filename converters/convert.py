@@ -15,8 +15,9 @@ from edge_ser.audio import load_mono
 from edge_ser.calibration import RangeReport, activation_ranges, choose_clips, part_speakers
 from edge_ser.calibration.range_cache import cached_ranges, ranges_key
 from edge_ser.calibration.sensitivity import measure_sensitivity
+from edge_ser.converters.bias_correction import bias_corrected
 from edge_ser.converters.card import model_card
-from edge_ser.converters.cpu_step import build_cpu_step
+from edge_ser.converters.cpu_step import WEIGHT_BITS, build_cpu_step
 from edge_ser.converters.forms import FloatForm, Range, quantizable
 from edge_ser.converters.half import to_half
 from edge_ser.converters.pack_contents import golden_vectors, manifest_of
@@ -87,6 +88,7 @@ class _Conversion:
         self._weights = fold_student(checkpoint.student)
         self._reference = build_step(self._weights, FloatForm())
         self._calibration = _calibration_of(checkpoint)
+        self._means: dict[str, NDArray[np.float32]] = {}
         self._float_parity: Parity | None = None
         self._report: dict[str, Any] = {
             "clips": {
@@ -174,6 +176,9 @@ class _Conversion:
             "from_cache": kept,
             "ranges": {name: list(span) for name, span in ranges.ranges.items()},
         }
+        self._means = {
+            name: np.asarray(values, np.float32) for name, values in ranges.means.items()
+        }
         return {name: Range(*span) for name, span in ranges.ranges.items()}
 
     def _measure(self) -> RangeReport:
@@ -208,9 +213,14 @@ class _Conversion:
         ignore_gates: bool,
     ) -> tuple[Choice, StepModel]:
         wanted = self._request.precision
+
+        def rounded(name: str, kept: tuple[str, ...]) -> Candidate:
+            weights = bias_corrected(self._weights, self._means, WEIGHT_BITS, spans, kept)
+            return Candidate(name, build_cpu_step(weights, spans, kept), kept)
+
         makers: dict[str, Callable[[], Candidate]] = {
-            "int8": lambda: Candidate("int8", build_cpu_step(self._weights, spans)),
-            "mixed": lambda: Candidate("mixed", build_cpu_step(self._weights, spans, keep), keep),
+            "int8": lambda: rounded("int8", ()),
+            "mixed": lambda: rounded("mixed", keep),
             "fp32": lambda: Candidate("fp32", build_step(self._weights, FloatForm(True))),
         }
         candidates = [make() for name, make in makers.items() if wanted in ("auto", name)]
@@ -235,7 +245,7 @@ class _Conversion:
         if target == "float":
             return build_step(self._weights, FloatForm(half_weights=True))
         if target == "tensorrt":
-            model = tensorrt_step(self._weights, spans)
+            model = tensorrt_step(bias_corrected(self._weights, self._means, 8), spans)
         else:
             model = tensorrt_float_step(self._weights)
         for finding in lint(model.onnx, "tensorrt", _OLDEST_TENSORRT):

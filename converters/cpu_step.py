@@ -12,7 +12,7 @@ nodes, not for likeness to the model:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,16 +26,17 @@ from edge_ser.converters.forms import (
     float_conv,
     grid_constants,
     quantize_weight,
+    union,
     unsigned_grid,
 )
 from edge_ser.converters.onnx_writer import GraphWriter, Grid, Value
 from edge_ser.converters.step_graph import StepModel
 from edge_ser.converters.weights import AttentionWeights, ConvWeights, StepWeights
 
-__all__ = ["build_cpu_step"]
+__all__ = ["WEIGHT_BITS", "build_cpu_step"]
 
 _MICROSOFT = "com.microsoft"
-_BITS = 7
+WEIGHT_BITS = 7
 """Of the 8 bits of a weight: kernels of x86 processors without VNNI add two products in 16
 bits, which 8-bit weights can overflow."""
 
@@ -109,7 +110,7 @@ class _CpuStep:
         g, out = self._g, self._grids[conv.name]
         assert x.grid is not None
         assert out is not None
-        stored, scales = quantize_weight(conv.weight, _BITS)
+        stored, scales = quantize_weight(conv.weight, WEIGHT_BITS)
         bias = np.clip(np.round(conv.bias / (x.grid.scale * scales)), -(2**31), 2**31 - 1)
         inputs: list[Value | str] = [
             x,
@@ -171,7 +172,7 @@ class _CpuStep:
         zero = np.repeat([grid.zero for grid in grids if grid], channels)
         largest = float(scale.max())
         stored, scales = quantize_weight(
-            (layer.weight[:, :, 0] * (scale / largest)).astype(np.float32)[:, :, None], _BITS
+            (layer.weight[:, :, 0] * (scale / largest)).astype(np.float32)[:, :, None], WEIGHT_BITS
         )
         shift = (stored[:, :, 0].astype(np.float64) @ zero) * scales * largest
         x = parts[0]
@@ -241,7 +242,7 @@ class _CpuStep:
             "Transpose", [mixed], (1, tokens, *inner), f"{name}.turned", perm=[0, 3, 1, 2, 4]
         )
         mixed = g.reshape(mixed, (1, tokens, depth * heads * size), f"{name}.out")
-        return self._quantize(mixed, _union([self._ranges[f"{name}.out"] for name in names]))
+        return self._quantize(mixed, union(*(self._ranges[f"{name}.out"] for name in names)))
 
     def _projected(self, x: Value, w: AttentionWeights) -> list[Value]:
         """Queries of the acoustic half of ``x``, keys and values of its semantic half.
@@ -343,8 +344,3 @@ def _fusion(weights: StepWeights) -> ConvWeights:
         weight=np.concatenate([weight, np.zeros_like(weight[:1])]),
         bias=np.append(layer.bias, np.float32(1.0)),
     )
-
-
-def _union(spans: Iterable[Range]) -> Range:
-    spans = tuple(spans)
-    return Range(min(span.low for span in spans), max(span.high for span in spans))

@@ -128,6 +128,11 @@ def unsigned_grid(span: Range) -> Grid:
     return Grid(scale, round(-low / scale))
 
 
+def union(*spans: Range) -> Range:
+    """What holds all of ``spans``."""
+    return Range(min(span.low for span in spans), max(span.high for span in spans))
+
+
 def signed_grid(span: Range) -> Grid:
     """The symmetric INT8 grid that holds ``span``."""
     return Grid(max(abs(span.low), abs(span.high), 1e-6) / 127.0, 0)

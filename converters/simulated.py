@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from edge_ser.converters.attention import attend_by_columns
+from edge_ser.converters.cpu_step import WEIGHT_BITS
 from edge_ser.converters.forms import (
     FloatForm,
     Range,
@@ -20,9 +21,6 @@ from edge_ser.converters.onnx_writer import GraphWriter, Value
 from edge_ser.converters.weights import ConvWeights, StepWeights
 
 __all__ = ["SimulatedForm", "layer_names"]
-
-WEIGHT_BITS = 7
-"""As in :mod:`edge_ser.converters.cpu_step`, whose rounding this form repeats."""
 
 
 def layer_names(weights: StepWeights) -> tuple[str, ...]:

@@ -64,13 +64,16 @@ class Gates:
             are fewer than 100 clips.
         uar_change: largest change of UAR, either way, over 100 labelled clips or more.
         mean_score_error: largest mean error of a final probability.
-        worst_score_error: largest error of any probability in any step.
+        worst_score_error: largest error of any probability in any step: what goes wrong in few
+            steps, such as a state that is not reset or a range that loud speech leaves, moves no
+            mean. Honest INT8 forms of four students were 0.03 to 0.14 away in the worst of
+            some thousand steps.
     """
 
     agreement: float = 0.95
     uar_change: float = 0.02
     mean_score_error: float = 0.03
-    worst_score_error: float = 1.0
+    worst_score_error: float = 0.3
 
 
 def compare(

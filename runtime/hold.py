@@ -50,7 +50,8 @@ class Hold:
         """
         if hold and not 0 < timeout_ms <= LONGEST_TIMEOUT_MS:
             raise UsageError(
-                f"timeout_ms must be above 0 and at most {LONGEST_TIMEOUT_MS}, got {timeout_ms:g}"
+                f"timeout_ms must be above 0 and at most {LONGEST_TIMEOUT_MS}, "
+                f"got {timeout_ms!s:.20}"
             )
         with self._lock:
             now = self._clock()

@@ -121,6 +121,7 @@ class Listener:
                 continue
             lost_ms = 0.0 if lost_at is None else 1000 * (time.monotonic() - lost_at)
             log.warning("source restored: %s", source.name)
+            self.source = source.name  # who hears the event may ask at once
             self._emit(
                 self._live.notice(
                     "source.restored",

@@ -265,7 +265,7 @@ def _hold_of(text: str) -> dict[str, Any]:
         return {"hold": text.upper() == "ON", "who": "mqtt"}
     try:
         wish = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         wish = None
     if not isinstance(wish, dict) or not isinstance(wish.get("hold"), bool):
         raise ValueError(

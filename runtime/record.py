@@ -185,7 +185,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield value
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise InputError(
             f"{path}: cannot be read as a recording after line {number} ({error})"
         ) from error

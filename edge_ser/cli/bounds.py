@@ -6,7 +6,7 @@ import argparse
 import math
 from collections.abc import Callable
 
-__all__ = ["MOST_THREADS", "real", "whole"]
+__all__ = ["MOST_THREADS", "layer_numbers", "real", "whole"]
 
 MOST_THREADS = 1024
 
@@ -47,3 +47,16 @@ def real(
         return value
 
     return read
+
+
+def layer_numbers(text: str) -> tuple[int, ...]:
+    """Layers of an encoder in rising order, from ``1,2,3``, for ``add_argument(type=…)``."""
+    try:
+        layers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text}: write numbers with commas, for example 1,2,3"
+        ) from None
+    if list(layers) != sorted(set(layers)):
+        raise argparse.ArgumentTypeError(f"{text}: name each layer once, the lowest first")
+    return layers

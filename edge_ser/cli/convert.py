@@ -7,22 +7,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_ser.cli.gates import add_gates, gates_of
 from edge_ser.cli.options import add_json, add_seed, corpus_folders, print_json
 from edge_ser.errors import InputError, MissingExtra, UsageError
-from edge_ser.parity import Gates
 
 if TYPE_CHECKING:
     from edge_ser.corpora import Clip, Corpus
 
 __all__ = ["add_arguments", "execute"]
 
-_GATES = Gates()
-_GATE_OF = {
-    "min-agreement": "agreement",
-    "max-uar-change": "uar_change",
-    "max-mean-error": "mean_score_error",
-    "max-score-error": "worst_score_error",
-}
 TARGETS = ("cpu", "tensorrt", "tensorrt-float", "float")
 
 
@@ -64,16 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="keep measured ranges here, by the hashes of model and clips (default: none)",
     )
-    for flag, what in (
-        ("min-agreement", "least share of clips with the same label as float"),
-        ("max-uar-change", "largest change of UAR"),
-        ("max-mean-error", "largest mean error of a final probability"),
-        ("max-score-error", "largest error of any probability in any step"),
-    ):
-        default = vars(_GATES)[_GATE_OF[flag]]
-        parser.add_argument(
-            f"--{flag}", type=float, default=default, metavar="X", help=f"{what} ({default:g})"
-        )
+    add_gates(parser)
     parser.add_argument(
         "--targets",
         default="cpu,tensorrt,float",
@@ -140,7 +124,7 @@ def execute(options: argparse.Namespace) -> int:
         precision=options.precision,
         cache=options.cache,
         judge=judge,
-        gates=_gates(options),
+        gates=gates_of(options),
     )
     report = convert(checkpoint, request, options.out, ignore_gates=options.ignore_gates, say=say)
     if options.json:
@@ -167,14 +151,6 @@ def execute(options: argparse.Namespace) -> int:
     return 0
 
 
-def _gates(options: argparse.Namespace) -> Gates:
-    values = {name: getattr(options, flag.replace("-", "_")) for flag, name in _GATE_OF.items()}
-    for flag, name in _GATE_OF.items():
-        if not 0 <= values[name] <= 1:
-            raise UsageError(f"--{flag} must lie between 0 and 1, got {values[name]:g}")
-    return Gates(**values)
-
-
 def _corpora(value: str) -> list[Corpus]:
     from edge_ser.corpora import NAMINGS, find_corpora, load_corpus
 
@@ -189,7 +165,7 @@ def _metrics(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         metrics = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"--metrics {path}: cannot be read as JSON ({error})") from error
     if not isinstance(metrics, dict):
         raise InputError(f"--metrics {path}: should be a JSON object")

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from edge_ser.cli import train
-from edge_ser.cli.bounds import real
+from edge_ser.cli.bounds import layer_numbers, real
 from edge_ser.cli.options import print_json
 
 if TYPE_CHECKING:
@@ -22,11 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--teacher",
         default="moonshine",
         metavar="ENCODER",
-        help="frozen speech encoder under a linear classifier: moonshine, a .ort or .onnx file, "
+        help="frozen speech encoder under linear classifiers: moonshine, a .ort or .onnx file, "
         "or a transformers model (default: moonshine)",
     )
     parser.add_argument(
-        "--layer", type=int, default=2, metavar="N", help="its hidden states (default: 2)"
+        "--layers",
+        type=layer_numbers,
+        default=(1, 2, 3),
+        metavar="I,J,…",
+        help="its hidden states: each has a classifier that votes, and the depths of the student "
+        "guess them from first to last (default: 1,2,3)",
     )
     parser.add_argument(
         "--unlabelled",
@@ -72,7 +77,7 @@ def execute(options: argparse.Namespace) -> int:
         return LinearTeacher.listen(
             bank,
             options.teacher,
-            options.layer,
+            options.layers,
             labels,
             options.cache or options.out / "cache",
             weights,

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_ser.cli.gates import add_gates, gates_of
 from edge_ser.cli.options import add_json, print_json
 from edge_ser.errors import GateMissed, UsageError
 
@@ -37,17 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", action="append", default=[], metavar="CORPUS=DIR", help="labelled clips"
     )
     parser.add_argument("--limit", type=int, default=200, metavar="N", help="clips of --data (200)")
-    parser.add_argument("--min-agreement", type=float, default=0.95, metavar="X")
-    parser.add_argument("--max-mean-error", type=float, default=0.03, metavar="X")
-    parser.add_argument("--max-score-error", type=float, default=1.0, metavar="X")
-    parser.add_argument("--max-uar-change", type=float, default=0.02, metavar="X")
+    add_gates(parser)
     add_json(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
     from edge_ser.pack import open_pack
-    from edge_ser.parity import Gates, missed_gates
+    from edge_ser.parity import missed_gates
     from edge_ser.runtime.parity import clips_of, compare_engines
 
     names = options.backends.split(",")
@@ -75,13 +73,7 @@ def execute(options: argparse.Namespace) -> int:
         )
     else:
         _show(f"{pack.manifest.name}: {first} against {second}", result, worst_clip)
-    gates = Gates(
-        options.min_agreement,
-        options.max_uar_change,
-        options.max_mean_error,
-        options.max_score_error,
-    )
-    missed = missed_gates(second, result, gates)
+    missed = missed_gates(second, result, gates_of(options))
     if missed:
         raise GateMissed("; ".join(missed))
     return 0

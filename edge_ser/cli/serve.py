@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_ser.cli.bounds import real
 from edge_ser.cli.live_options import add_gate, smoothing_settings, utterance_settings
 from edge_ser.cli.options import add_model, open_recognizer
 from edge_ser.errors import EdgeSerError, UsageError
@@ -46,6 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-upload-mb", type=int, default=64, metavar="N", help="of a file")
     parser.add_argument(
+        "--max-upload-minutes", type=real(above=True), default=60.0, metavar="N",
+        help="of audio in a file (default: 60)",
+    )  # fmt: skip
+    parser.add_argument(
         "--max-queue-size", type=int, default=256, metavar="N", help="events waiting for a client"
     )
     parser.add_argument(
@@ -75,6 +80,7 @@ def execute(options: argparse.Namespace) -> int:
         max_connections=_positive(options.max_active_connections, "--max-active-connections"),
         max_message_bytes=_positive(options.max_message_size, "--max-message-size"),
         max_upload_bytes=_positive(options.max_upload_mb, "--max-upload-mb") << 20,
+        max_upload_s=60.0 * options.max_upload_minutes,
         max_queue=_positive(options.max_queue_size, "--max-queue-size"),
         every=_positive(options.every, "--every"),
         utterances=utterance_settings(options),

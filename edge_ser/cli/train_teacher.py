@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from edge_ser.cli.bounds import real, whole
+from edge_ser.cli.bounds import layer_numbers, real, whole
 from edge_ser.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="E",
         help="moonshine, a .ort or .onnx file, a transformers name or folder",
     )
-    cross.add_argument("--layers", metavar="I,J,…", help="hidden states to take (default: all)")
+    cross.add_argument(
+        "--layers",
+        type=layer_numbers,
+        metavar="I,J,…",
+        help="hidden states to take (default: all)",
+    )
     cross.add_argument(
         "--acoustic", default="mfcc", choices=["mfcc", "spectrogram", "logmel"], help="(mfcc)"
     )
@@ -91,7 +96,7 @@ def run(
             clips,
             cache,
             encoder=options.encoder,
-            layers=_layers(options.layers),
+            layers=options.layers,
             skip=options.skip_unreadable,
         )
         folds, extra = _readable(folds, extra, vectors)
@@ -141,15 +146,6 @@ def _readable(
     return kept, [clip for clip in extra if clip in found]
 
 
-def _layers(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--layers {text}: write numbers with commas, for example 1,2,3") from None
-
-
 def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherRecipe:
     from dataclasses import replace
 
@@ -194,7 +190,7 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
         config=config,
         acoustic=options.acoustic,
         encoder=options.encoder,
-        layers=_layers(options.layers),
+        layers=options.layers,
         functionals=options.functionals,
         copies=options.copies,
         rooms=not options.no_rooms,

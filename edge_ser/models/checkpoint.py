@@ -76,7 +76,7 @@ def _read(path: Path, *, weights: bool) -> tuple[dict[str, Any], dict[str, Tenso
         raise InputError(f"{path}: was not written by edge-ser train")
     try:
         description: dict[str, Any] = json.loads(header)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: its description is no JSON ({error}); train again") from error
     return description, tensors
 

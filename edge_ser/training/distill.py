@@ -16,7 +16,7 @@ from edge_ser.models.student import Student, StudentOutput
 from edge_ser.training.batches import Batch
 from edge_ser.training.student import StudentLoss
 
-__all__ = ["DistillLoss", "Distiller", "TeacherView"]
+__all__ = ["DistillLoss", "Distiller", "StateScale", "TeacherView", "layer_of_depth"]
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,27 @@ class TeacherView:
     Attributes:
         logits: ``(labels,)`` its verdict, from a teacher that did not train on this speaker,
             or None for a clip without a label.
-        states: ``(n, width) float32`` speech encoder states, standardised.
-        summary: ``(width,) float32`` their mean, standardised: the speech counts, its end most.
+        states: ``(layers, n, width)`` speech encoder states.
+        summary: ``(layers * width,) float32`` their means, standardised: the speech counts,
+            its end most.
     """
 
     logits: NDArray[np.float32] | None
-    states: NDArray[np.float32]
+    states: NDArray[np.float16]
     summary: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StateScale:
+    """Mean and deviation of the states, ``(layers, width) float32`` each."""
+
+    mean: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+
+    def __call__(self, states: NDArray[np.float16], layer: int) -> NDArray[np.float32]:
+        """``(n, width)`` states of one layer, standardised."""
+        scaled: NDArray[np.float32] = (states - self.mean[layer]) / self.deviation[layer]
+        return scaled
 
 
 STATE_DEPTHS = (0.15, 0.25, 0.6)
@@ -40,23 +54,32 @@ STATE_DEPTHS = (0.15, 0.25, 0.6)
 fusion guess them."""
 
 
+def layer_of_depth(n_layers: int) -> tuple[int, ...]:
+    """Which of the teacher's layers each of ``STATE_DEPTHS`` guesses, from first to last."""
+    last = len(STATE_DEPTHS) - 1
+    return tuple(round(depth * (n_layers - 1) / last) for depth in range(last + 1))
+
+
 class Distiller(nn.Module):
     """A student with throw-away heads that guess what the teacher sees.
 
     Args:
-        width: of the teacher's states and their summary.
+        width: of the teacher's states.
+        layers: of the teacher; the summary has all of them side by side.
         states: have heads that guess the states.
         summary: have a head that guesses the summary.
     """
 
-    def __init__(self, student: Student, width: int, *, states: bool, summary: bool) -> None:
+    def __init__(
+        self, student: Student, width: int, layers: int, *, states: bool, summary: bool
+    ) -> None:
         super().__init__()
         c = student.config
         self.student = student
         self.state_heads = nn.ModuleList(
             nn.Conv1d(channels, width, 1) for channels in (c.trunk, c.trunk, c.fused) if states
         )
-        self.summary_head = nn.Conv1d(c.fused, width, 1) if summary else None
+        self.summary_head = nn.Conv1d(c.fused, layers * width, 1) if summary else None
 
     def forward(
         self, mel: Tensor, context: int | None = None
@@ -65,7 +88,7 @@ class Distiller(nn.Module):
 
         Returns:
             The output, states ``(batch, width, tokens)`` per depth, and the summary ``(batch,
-            width, steps)``.
+            layers * width, steps)``.
         """
         output = self.student(mel, context)
         depths = (*output.semantic[1:], output.fused)
@@ -81,6 +104,7 @@ class DistillLoss:
     Attributes:
         label_loss: how the labels are learnt.
         views: of each clip, one per voice.
+        scale: that standardises the states.
         label: weight of the labels.
         states: weight of the encoder states, mean square distance of standardised values.
         delay_frames: how much earlier than the student's token the state lies, so that it
@@ -95,6 +119,7 @@ class DistillLoss:
 
     label_loss: StudentLoss
     views: Mapping[Clip, Sequence[TeacherView]]
+    scale: StateScale
     label: float = 0.2
     states: float = 1.0
     delay_frames: float = 8.0
@@ -141,18 +166,23 @@ class DistillLoss:
     def _states(self, guesses: list[Tensor], views: list[TeacherView], batch: Batch) -> Tensor:
         n_tokens = guesses[0].shape[2]
         frames = (np.arange(n_tokens) + 0.5) * (batch.mel.shape[2] / n_tokens) - self.delay_frames
-        targets = np.zeros((len(views), views[0].states.shape[1], n_tokens), np.float32)
+        layers = layer_of_depth(len(views[0].states))
+        width = views[0].states.shape[2]
+        targets = {
+            layer: np.zeros((len(views), width, n_tokens), np.float32) for layer in set(layers)
+        }
         known = np.zeros((len(views), n_tokens), bool)
         for row, view in enumerate(views):
             index = ((int(batch.origin[row]) + frames) * self.states_per_frame).astype(int)
-            inside = (frames + int(batch.origin[row]) >= 0) & (index < len(view.states))
-            targets[row][:, inside] = view.states[index[inside]].T
+            inside = (frames + int(batch.origin[row]) >= 0) & (index < view.states.shape[1])
+            for layer, target in targets.items():
+                target[row][:, inside] = self.scale(view.states[layer][index[inside]], layer).T
             known[row] = inside
         device = guesses[0].device
-        target, mask = torch.from_numpy(targets).to(device), torch.from_numpy(known).to(device)
+        mask = torch.from_numpy(known).to(device)
         loss = guesses[0].sum() * 0.0
-        for share, guess in zip(STATE_DEPTHS, guesses, strict=True):
-            error = (guess - target).square().mean(1)
+        for share, guess, layer in zip(STATE_DEPTHS, guesses, layers, strict=True):
+            error = (guess - torch.from_numpy(targets[layer]).to(device)).square().mean(1)
             loss = loss + share * (error * mask).sum() / mask.sum().clamp(min=1)
         return loss
 

@@ -54,7 +54,7 @@ class FitSettings:
     weight_decay: float = 0.05
     warmup_epochs: float = 2.0
     clip_norm: float = 5.0
-    ema: float = 0.998
+    ema: float = 0.995
     patience: int = 0
     seed: int = 0
 

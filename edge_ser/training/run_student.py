@@ -72,7 +72,7 @@ class StudentRecipe:
     fit: FitSettings = field(default_factory=FitSettings)
     loss: StudentLoss = field(default_factory=StudentLoss)
     frames: int = 256
-    batch_size: int = 32
+    batch_size: int = 8
     n_masks: int = 1
     clean_share: float = 0.4
     voices: int = 3

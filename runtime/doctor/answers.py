@@ -100,7 +100,7 @@ def read_answers(path: Path) -> Answers:
             f"{path} cannot be read ({error.strerror}); a recorded tree is made by: "
             "edge-ser doctor --support FILE.tar.gz"
         ) from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path} holds no answers of a doctor ({error})") from error
 
 

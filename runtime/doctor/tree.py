@@ -61,7 +61,7 @@ class Tree:
         try:
             values = json.loads(self._text("usr/local/cuda/version.json"))
             return str(values["cuda"]["version"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             found = re.search(r"CUDA Version ([\d.]+)", self._text("usr/local/cuda/version.txt"))
             return found[1] if found else None
 

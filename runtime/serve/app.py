@@ -57,6 +57,7 @@ def build_app(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         service.start()
         yield
+        posts.files.close()
         await service.stop()
 
     app = Starlette(

@@ -83,10 +83,8 @@ class Guard:
         if self._loopback and not is_loopback(_name(host)):
             return 403, "wrong host: this service listens on loopback only"
         origin = headers.get("origin")
-        if origin is not None and origin not in self._origins:
-            parts = urlsplit(origin)
-            if parts.scheme not in ("http", "https") or parts.netloc.lower() != host.lower():
-                return 403, "wrong origin: allow it with --allow-origin"
+        if origin is not None and origin not in self._origins and not _is_own(origin, host):
+            return 403, "wrong origin: allow it with --allow-origin"
         if self._token is None or scope["path"] in _OPEN_PATHS:
             return None
         given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [""])[0]
@@ -96,6 +94,15 @@ class Guard:
         if hmac.compare_digest(given.encode(), self._token.encode()):
             return None
         return 401, "wrong or missing token: send Authorization: Bearer TOKEN or ?token=TOKEN"
+
+
+def _is_own(origin: str, host: str) -> bool:
+    """Whether ``origin`` is a page of this service."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:  # brackets that do not match
+        return False
+    return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
 
 
 def _name(host: str) -> str:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncGenerator
 
 from edge_ser.runtime.serve.bus import Client
+from edge_ser.runtime.serve.closing import GOING, SLOW, reason_of
 from edge_ser.runtime.serve.service import Service
 from edge_ser.runtime.serve.web import (
     JSONResponse,
@@ -21,11 +22,9 @@ from edge_ser.runtime.serve.web import (
     WebSocketDisconnect,
 )
 
-__all__ = ["GOING", "SLOW", "ListenerRoutes"]
+__all__ = ["ListenerRoutes"]
 
 log = logging.getLogger(__name__)
-
-SLOW, GOING = 1013, 1001  # codes of closing frames (RFC 6455, 7.4.1)
 
 
 class ListenerRoutes:
@@ -94,7 +93,7 @@ class ListenerRoutes:
         if code == SLOW:
             self._service.metrics.dropped.inc()
         with contextlib.suppress(asyncio.TimeoutError, WebSocketDisconnect, RuntimeError):
-            await asyncio.wait_for(socket.close(code, reason[:120]), 1.0)
+            await asyncio.wait_for(socket.close(code, reason_of(reason)), 1.0)
         self._service.bus.leave(client)
 
 

@@ -7,14 +7,17 @@ import json
 from typing import Any
 
 from edge_ser.errors import EdgeSerError, InputError, UsageError
-from edge_ser.events import Event
+from edge_ser.runtime.serve.files import Busy, Files, TooLong
 from edge_ser.runtime.serve.service import Service
-from edge_ser.runtime.serve.session import Session
-from edge_ser.runtime.serve.upload import file_of_form, samples_of
-from edge_ser.runtime.serve.vitals import Pulse
 from edge_ser.runtime.serve.web import ClientDisconnect, JSONResponse, Request, Response
 
 __all__ = ["PostRoutes"]
+
+_LARGEST_HOLD = 2**16
+
+
+class Stalled(InputError):
+    """A body that does not come to its end."""
 
 
 class PostRoutes:
@@ -22,66 +25,64 @@ class PostRoutes:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self.files = Files(service)
 
     async def file(self, request: Request) -> Response:
         """An audio file in, its events out."""
-        limit = self._service.settings.max_upload_bytes
-        body = bytearray()
         try:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    return JSONResponse(
-                        {"error": f"the upload is larger than {limit} bytes (--max-upload-mb)"}, 413
-                    )
-        except ClientDisconnect:
-            return Response(status_code=400)
-        try:
-            events = await asyncio.to_thread(self._recognize, request, bytes(body))
-        except InputError as error:
-            return JSONResponse({"error": str(error)}, 400)
-        except EdgeSerError as error:
-            return JSONResponse({"error": str(error)}, 422)
+            with self.files.place():
+                body = await self._body(
+                    request, self._service.settings.max_upload_bytes, " (--max-upload-mb)"
+                )
+                texts = await self.files.recognize(
+                    request.headers.get("content-type", ""),
+                    body,
+                    request.query_params.get("gate") == "1",
+                )
+        except (ClientDisconnect, EdgeSerError) as error:
+            return _refusal(error)
         if "application/x-ndjson" in request.headers.get("accept", ""):
-            text = "".join(event.to_json() + "\n" for event in events)
-            return Response(text, media_type="application/x-ndjson")
-        return JSONResponse({"events": [event.to_dict() for event in events]})
+            lines = "".join(f"{text}\n" for text in texts)
+            return Response(lines, media_type="application/x-ndjson")
+        return Response(f'{{"events":[{",".join(texts)}]}}', media_type="application/json")
 
-    def _recognize(self, request: Request, body: bytes) -> list[Event]:
-        content_type = request.headers.get("content-type", "")
-        if content_type.startswith("multipart/form-data"):
-            body = file_of_form(content_type, body)
-        with self._service.vitals.watching("a file") as pulse:
-            return self._heard_in(request.query_params.get("gate") == "1", body, pulse)
+    async def _body(self, request: Request, limit: int, how: str = "") -> bytearray:
+        """The body of ``request``.
 
-    def _heard_in(self, gated: bool, body: bytes, pulse: Pulse) -> list[Event]:
-        service = self._service
-        session = Session(
-            service.recognizer,
-            "file",
-            gated=gated,
-            hooks=(service.metrics, pulse),
-            utterances=service.settings.utterances,
-            smoothing=service.settings.smoothing,
-        )
-        events = [session.started()]
-        for samples in samples_of(body, service.recognizer.rate_hz):
-            with pulse.working():
-                events += session.push_samples(samples)
-        events += session.finish()
-        for event in events:
-            service.metrics.count(event)
-        return events
+        Raises:
+            TooLong: it is larger than ``limit`` bytes.
+            Stalled: nothing of it came for a while.
+            ClientDisconnect: its sender went away.
+        """
+        body, chunks = bytearray(), aiter(request.stream())
+        patience_s = self._service.settings.receive_timeout_s
+        while True:
+            try:
+                body += await asyncio.wait_for(anext(chunks), patience_s)
+            except StopAsyncIteration:
+                return body
+            except asyncio.TimeoutError:
+                raise Stalled(f"nothing of the body came for {patience_s:g} s") from None
+            if len(body) > limit:
+                raise TooLong(f"the upload is larger than {limit} bytes{how}")
 
     async def hold(self, request: Request) -> Response:
         """Hold or release listening."""
         try:
-            wish = json.loads(await request.body())
+            wish = json.loads(await self._body(request, _LARGEST_HOLD))
             hold, timeout_ms, who = _hold_of(wish)
             self._service.hold.set(hold, timeout_ms=timeout_ms, who=who)
-        except (ValueError, UsageError) as error:
-            return JSONResponse({"error": str(error)}, 400)
+        except (ClientDisconnect, EdgeSerError, RecursionError, ValueError) as error:
+            return _refusal(error)
         return JSONResponse({"hold": self._service.hold.state})
+
+
+def _refusal(error: Exception) -> Response:
+    """What ``error`` is in HTTP; bad input where nothing else is said."""
+    kinds = {ClientDisconnect: 400, TooLong: 413, Stalled: 408, Busy: 503}
+    bad_input = (InputError, UsageError, RecursionError, ValueError)
+    status = kinds.get(type(error), 400 if isinstance(error, bad_input) else 422)
+    return JSONResponse({"error": str(error)}, status)
 
 
 def _hold_of(wish: Any) -> tuple[bool, float, str]:

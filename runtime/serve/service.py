@@ -38,6 +38,9 @@ class ServiceSettings:
         max_connections: listeners and streams at once.
         max_message_bytes: of one WebSocket frame.
         max_upload_bytes: of one file.
+        max_upload_s: seconds of audio in one file; little of a codec can be days.
+        max_uploads: files at once, those that are still being sent too.
+        receive_timeout_s: how long an upload may stand still.
         max_queue: events that may wait for one listener.
         send_timeout_s: how long one event may take to be sent before its listener is cut off.
         every: steps from one interval event of the microphone to the next.
@@ -47,6 +50,9 @@ class ServiceSettings:
     max_connections: int = 100
     max_message_bytes: int = 1 << 20
     max_upload_bytes: int = 64 << 20
+    max_upload_s: float = 3600.0
+    max_uploads: int = 4
+    receive_timeout_s: float = 15.0
     max_queue: int = 256
     send_timeout_s: float = 5.0
     every: int = 1
@@ -95,6 +101,7 @@ class Service:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._probe = probe_of(recognizer.engine)
         self._feeding: asyncio.Task[None] | None = None
+        self.ending = False
         if open_source is not None:
             self._deadlines = deadlines = DeadlineWatcher()
             self._pulse = self.vitals.add("the microphone", always=True)
@@ -159,6 +166,7 @@ class Service:
 
     async def dismiss(self) -> None:
         """Tell every listener that there will be no more; give them a second to leave."""
+        self.ending = True
         self.bus.close()
         for _ in range(100):
             if not self.bus.clients:

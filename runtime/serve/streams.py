@@ -9,7 +9,7 @@ from typing import Any
 
 from edge_ser.errors import EdgeSerError, InputError, UsageError
 from edge_ser.events import Event
-from edge_ser.runtime.serve.listeners import SLOW
+from edge_ser.runtime.serve.closing import BAD_DATA, POLICY, SLOW, reason_of
 from edge_ser.runtime.serve.service import Service
 from edge_ser.runtime.serve.session import Session
 from edge_ser.runtime.serve.vitals import Pulse
@@ -17,7 +17,8 @@ from edge_ser.runtime.serve.web import WebSocket, WebSocketDisconnect
 
 __all__ = ["StreamRoutes"]
 
-BAD_DATA, POLICY = 1007, 1008  # codes of closing frames (RFC 6455, 7.4.1)
+
+_DIGITS = 9  # Python refuses to read very long numbers
 
 
 class StreamRoutes:
@@ -46,7 +47,7 @@ class StreamRoutes:
         try:
             session, publish = self._session(socket, pulse)
         except EdgeSerError as error:
-            await socket.close(POLICY, str(error)[:120])
+            await socket.close(POLICY, reason_of(error))
             return
 
         def push(data: bytes) -> list[Event]:
@@ -70,7 +71,7 @@ class StreamRoutes:
                     events = await asyncio.to_thread(session.finish) if ended else []
             except EdgeSerError as error:
                 await send.all([session.error(str(error), "invalid_audio_frame")])
-                await socket.close(BAD_DATA, str(error)[:120])
+                await socket.close(BAD_DATA, reason_of(error))
                 return
             if not await send.all(events):
                 return
@@ -88,15 +89,16 @@ class StreamRoutes:
         for name in ("gate", "publish"):
             if query.get(name, "0") not in ("0", "1"):
                 raise UsageError(f"{name} is 0 or 1, got {query[name]!r}")
-        if not (query.get("every", "1").isdecimal() and int(query.get("every", "1")) >= 1):
-            raise UsageError(f"every is a number from 1, got {query['every']!r}")
+        every = query.get("every", "1")
+        if not (every.isdecimal() and len(every) <= _DIGITS and int(every) >= 1):
+            raise UsageError(f"every is a number from 1, got {every!r}")
         self._n_streams += 1
         settings = self._service.settings
         session = Session(
             self._service.recognizer,
             query.get("stream_id", f"ws{self._n_streams}")[:64],
             gated=query.get("gate") == "1",
-            every=int(query.get("every", "1")),
+            every=int(every),
             hooks=(self._service.metrics, pulse),
             utterances=settings.utterances,
             smoothing=settings.smoothing,
@@ -139,7 +141,7 @@ def _is_end(text: str | None) -> bool:
     """
     try:
         message: Any = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         message = None
     if isinstance(message, dict) and message.get("type") == "end":
         return True

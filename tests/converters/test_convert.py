@@ -127,7 +127,7 @@ def test_measured_ranges_are_kept_for_the_same_model_and_clips(
 ) -> None:
     checkpoint, corpus = load_student(made[0]), made[1]
     clips = [c for c in load_corpus("emodb", corpus).clips if c.speaker != "emodb:10"]
-    gates = Gates(agreement=0.0, uar_change=1.0, mean_score_error=1.0)
+    gates = Gates(agreement=0.0, uar_change=1.0, mean_score_error=1.0, worst_score_error=1.0)
 
     def ranges(seed: int) -> dict[str, Any]:
         request = Request(
@@ -147,7 +147,7 @@ def test_measured_ranges_are_kept_for_the_same_model_and_clips(
     [
         ([], "is a test speaker of this checkpoint"),
         (["--without-test-speakers", "--targets", "gpu"], "choose of"),
-        (["--without-test-speakers", "--min-agreement", "2"], "between 0 and 1"),
+        (["--without-test-speakers", "--min-agreement", "2"], "at least 0 and at most 1"),
     ],
 )
 def test_bad_flags_are_told(

@@ -44,7 +44,7 @@ def test_shares_of_clips_gate_only_where_there_are_enough() -> None:
     second = [logits.copy() for logits in first]
     for index in range(0, 120, 10):  # a tenth of the verdicts, a fiftieth of the steps
         second[index][-1] = np.roll(first[index][-1], 1)
-    loose = Gates(mean_score_error=1.0, uar_change=1.0)
+    loose = Gates(mean_score_error=1.0, uar_change=1.0, worst_score_error=1.0)
     truth: list[int | None] = [None] * 120
     many = compare(first, second, truth, LABELS, 1.0)
     assert missed_gates("x", many, loose) == ["x: label agreement 0.900 of clips < 0.95"]
@@ -65,8 +65,18 @@ def test_near_ties_of_a_few_clips_miss_nothing_but_verdicts_that_turn_do() -> No
     lost = np.roll(sure[:4], 1, axis=1)
     found = compare([sure], [np.vstack([lost, sure[4:]])], none, LABELS, 1.0)
     assert found.decided_agreement == 0.9
-    assert missed_gates("x", found, Gates()) == ["x: label agreement 0.900 of decided steps < 0.95"]
+    told = "x: label agreement 0.900 of decided steps < 0.95"
+    assert told in missed_gates("x", found, Gates())
     assert compare([tied], [turned], none, LABELS, 1.0).decided_agreement == 1.0
+
+
+def test_what_goes_wrong_in_a_few_steps_of_many_misses() -> None:
+    first = [np.log(np.tile([[0.9, 0.05, 0.05]], (20, 1))) for _ in range(120)]
+    second = [logits.copy() for logits in first]
+    second[7][:3] = np.log([[0.5, 0.25, 0.25]])  # one clip begins from a state that is not its own
+    found = compare(first, second, [None] * 120, LABELS, 1.0)
+    assert (found.agreement, found.mean_score_error) == (1.0, 0.0)
+    assert missed_gates("x", found, Gates()) == ["x: worst score error 0.400 > 0.3"]
 
 
 def test_scores_that_are_no_numbers_miss() -> None:

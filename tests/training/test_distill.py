@@ -16,7 +16,7 @@ from edge_ser.frontend import LogMelSpec
 from edge_ser.models import Student, StudentConfig
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import ClipBatches
-from edge_ser.training.distill import DistillLoss
+from edge_ser.training.distill import DistillLoss, StateScale, TeacherView, layer_of_depth
 from edge_ser.training.linear_teacher import DistillWeights, LinearTeacher
 from edge_ser.training.semantic import EncoderStates
 from edge_ser.training.student import StudentLoss
@@ -36,7 +36,7 @@ def clips() -> list[Clip]:
     ]
 
 
-def world() -> tuple[list[Clip], FeatureBank, EncoderStates]:
+def world(layers: int = 2) -> tuple[list[Clip], FeatureBank, EncoderStates]:
     """Clips whose label shows in the encoder's states and, noisier, in the log-mel."""
     rng = np.random.default_rng(0)
     everything = clips()
@@ -46,13 +46,13 @@ def world() -> tuple[list[Clip], FeatureBank, EncoderStates]:
         mel = rng.normal(-5.0, 2.0, (SPEC.n_mels, FRAMES))
         mel[20 * label : 20 * label + 10] += 2.0
         features[clip] = [[mel.astype(np.float16)]]
-        heard = rng.normal(0.0, 0.5, (1, round(FRAMES / 100 * RATE_HZ), 96))
+        heard = rng.normal(0.0, 0.5, (layers, round(FRAMES / 100 * RATE_HZ), 96))
         heard[..., label] += 1.5
         states[clip] = [heard.astype(np.float16)]
     return (
         everything,
         FeatureBank(SPEC, features),
-        EncoderStates(states, RATE_HZ, "test encoder", (2,)),
+        EncoderStates(states, RATE_HZ, "test encoder", tuple(range(1, layers + 1))),
     )
 
 
@@ -97,7 +97,7 @@ def test_a_verdict_comes_from_a_classifier_that_has_not_heard_the_speaker() -> N
 
 @pytest.mark.parametrize("term", ["label", "verdict", "states", "summary", "relation"])
 def test_every_lesson_can_be_learnt_and_left_out(term: str) -> None:
-    everything, bank, states = world()
+    everything, bank, states = world(layers=1)
     nothing = DistillWeights(0.0, 0.0, 0.0, 0.0, 0.0)
 
     def value_of(weights: DistillWeights, train: bool) -> tuple[float, float]:
@@ -123,25 +123,53 @@ def test_every_lesson_can_be_learnt_and_left_out(term: str) -> None:
     assert last < first  # and can be learnt
 
 
+def test_depths_guess_layers_from_first_to_last() -> None:
+    assert layer_of_depth(1) == (0, 0, 0)
+    assert layer_of_depth(2) == (0, 0, 1)
+    assert layer_of_depth(3) == (0, 1, 2)
+    assert layer_of_depth(5) == (0, 2, 4)
+
+
+def test_the_vote_of_layers_outlasts_one_that_lies() -> None:
+    """A layer that says nothing must not silence the others."""
+    everything, _, states = world(layers=3)
+    rng = np.random.default_rng(3)
+    for arrays in states.values.values():
+        arrays[0][1] = rng.normal(0.0, 1.0, arrays[0][1].shape)
+    _, loss = teacher(states).lesson(student(), everything, StudentLoss())
+    assert isinstance(loss, DistillLoss)
+    right = []
+    for clip in everything:
+        logits = loss.views[clip][0].logits
+        assert logits is not None
+        right.append(LABELS[int(logits.argmax())] == clip.label)
+    assert np.mean(right) > 0.9
+
+
 def test_states_are_asked_for_where_they_lie_in_time() -> None:
-    """A head that copies a ramp of time is right only if crop and delay are honoured."""
+    """Heads that copy a ramp of time are right only if crop, delay and layer are honoured."""
     everything, bank, _ = world()
     n_states = round(FRAMES / 100 * RATE_HZ)
-    ramp = np.arange(n_states, dtype=np.float32) / n_states
-    views = {}
-    from edge_ser.training.distill import TeacherView
-
-    for clip in everything:
-        states = np.repeat(ramp[:, None], 2, axis=1)
-        views[clip] = [TeacherView(None, states, np.zeros(2, np.float32))]
-    loss = DistillLoss(StudentLoss(), views, delay_frames=0.0, states_per_frame=RATE_HZ / 100.0)
+    ramp = (np.arange(n_states) / n_states).astype(np.float16)
+    # Two layers: the ramp and its opposite, each moved and stretched.
+    states = np.stack([2 * ramp + 1, 5 - ramp])[:, :, None].repeat(2, axis=2)
+    views = {clip: [TeacherView(None, states, np.zeros(2, np.float32))] for clip in everything}
+    scale = StateScale(
+        np.array([[1.0, 1.0], [5.0, 5.0]], np.float32),
+        np.array([[2.0, 2.0], [1.0, 1.0]], np.float32),
+    )
+    loss = DistillLoss(
+        StudentLoss(), views, scale, delay_frames=0.0, states_per_frame=RATE_HZ / 100.0
+    )
     batch = next(iter(batches(everything, bank).epoch(np.random.default_rng(1))))
     n_tokens = FRAMES // 4
     frames = (torch.arange(n_tokens) + 0.5) * 4
     where = (batch.origin[:, None] + frames) * RATE_HZ / 100.0
-    guess = (where.floor().clamp(0, n_states - 1) / n_states)[:, None].expand(-1, 2, -1)
+    up = (where.floor().clamp(0, n_states - 1) / n_states)[:, None].expand(-1, 2, -1)
     heard = [views[clip][0] for clip in batch.clips]
-    perfect = loss._states([guess] * 3, heard, batch)
-    shifted = loss._states([guess.roll(3, dims=2)] * 3, heard, batch)
+    perfect = loss._states([up, up, -up], heard, batch)
+    shifted = loss._states([guess.roll(3, dims=2) for guess in (up, up, -up)], heard, batch)
+    other_layer = loss._states([up, up, up], heard, batch)
     assert perfect.item() == pytest.approx(0.0, abs=1e-3)
     assert shifted.item() > 0.003
+    assert other_layer.item() > 0.1

@@ -1,0 +1,100 @@
+"""Biases that make up for the rounding of the weights before them.
+
+Rounded weights shift the mean of every output channel, by the rounding errors times the mean of
+what goes in. That shift is known from calibration and is taken back in the bias (Nagel et al.,
+Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019, section 4.2,
+here with measured means).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ser.converters.forms import Range, quantize_weight, union, unsigned_grid
+from edge_ser.converters.weights import AttentionWeights, ConvWeights, StepWeights
+
+__all__ = ["bias_corrected", "product_inputs"]
+
+Array = NDArray[np.float32]
+Layer = TypeVar("Layer", ConvWeights, AttentionWeights)
+
+
+def product_inputs(weights: StepWeights) -> dict[str, tuple[str, ...]]:
+    """The activations that each layer reads, side by side, by the names of ``quantizable``."""
+    inputs: dict[str, tuple[str, ...]] = {}
+    source = "mel"
+    for conv in (*weights.shallow, *weights.middle, *weights.high):
+        inputs[conv.name] = (source,)
+        source = conv.name
+    shallow, middle, high = (
+        stack[-1].name for stack in (weights.shallow, weights.middle, weights.high)
+    )
+    crossed = [weights.middle_attention.name, weights.high_attention.name]
+    inputs[crossed[0]], inputs[crossed[1]] = (middle,), (high,)
+    inputs[weights.fuse.name] = (
+        shallow, middle, f"{crossed[0]}.out", high, f"{crossed[1]}.out",
+    )  # fmt: skip
+    return inputs
+
+
+def bias_corrected(
+    weights: StepWeights,
+    means: Mapping[str, Array],
+    bits: int,
+    ranges: Mapping[str, Range] | None = None,
+    keep: Collection[str] = (),
+) -> StepWeights:
+    """``weights`` with biases for weights that are going to be rounded.
+
+    Args:
+        means: of every channel of the activations in ``product_inputs``, ``(channels,)``.
+        bits: of the rounded weights.
+        ranges: of the activations, where scales of the fused parts go into the weights before
+            those are rounded (``cpu_step``, which has both attentions on one grid).
+        keep: layers that are not rounded.
+    """
+    inputs = product_inputs(weights)
+
+    def corrected(layer: Layer) -> Layer:
+        if layer.name in keep:
+            return layer
+        sources = inputs[layer.name]
+        mean = np.concatenate([means[name] for name in sources])
+        ratio = np.ones(len(mean), np.float32)
+        if ranges is not None and len(sources) > 1:
+            crossed = union(*(ranges[name] for name in sources if name.endswith(".out")))
+            spans = [crossed if name.endswith(".out") else ranges[name] for name in sources]
+            scales = np.array([unsigned_grid(span).scale for span in spans], np.float32)
+            ratio = np.repeat(scales, [len(means[name]) for name in sources])
+        return replace(layer, bias=layer.bias - _shift(layer, mean, ratio, bits))
+
+    return replace(
+        weights,
+        shallow=tuple(corrected(conv) for conv in weights.shallow),
+        middle=tuple(corrected(conv) for conv in weights.middle),
+        high=tuple(corrected(conv) for conv in weights.high),
+        middle_attention=corrected(weights.middle_attention),
+        high_attention=corrected(weights.high_attention),
+        fuse=corrected(weights.fuse),
+    )
+
+
+def _shift(layer: ConvWeights | AttentionWeights, mean: Array, ratio: Array, bits: int) -> Array:
+    """What rounding adds to the mean of each output, ``(c_out,)``."""
+    weight = layer.weight
+    c_out, per_group, _ = weight.shape
+    groups = len(mean) // per_group
+    # Each output channel reads the inputs of its group.
+    seen = np.repeat(mean.reshape(groups, per_group), c_out // groups, axis=0)
+    scaled = weight * ratio[None, :, None] if groups == 1 else weight
+    stored, scales = quantize_weight(scaled.astype(np.float32), bits)
+    rounded = stored * scales[:, None, None]
+    if groups == 1:
+        rounded = rounded / ratio[None, :, None]
+    shift: Array = np.einsum("oik,oi->o", rounded - weight, seen).astype(np.float32)
+    return shift
