@@ -23,7 +23,7 @@ from typing import Any
 from edge_ser.errors import EdgeSerError, InputError, MissingExtra
 from edge_ser.files import replace_file, write_text
 
-__all__ = ["main", "page"]
+__all__ = ["learnt", "main", "page"]
 
 # What the publications state, in percent; neither says how its folds were made.
 PUBLISHED = {
@@ -156,7 +156,9 @@ def page(
         "Made by `python -m benchmarks.results` from the JSON of the runs; do not edit by hand.",
         "",
         "Figures are mean ± standard deviation over the folds, in percent. UAR is the mean "
-        "recall of the labels. No epoch or threshold was chosen on test clips.",
+        "recall of the labels. No epoch or threshold was chosen on test clips. “Training clips” is "
+        "the accuracy of the network on all the clips that it learnt from: where it is low too, "
+        "too little was learnt.",
     ]
     for protocol in sorted({run["protocol"] for run in runs}):
         lines += ["", f"## {protocol}", "", NOTES.get(protocol, "").capitalize() + ".", ""]
@@ -185,8 +187,8 @@ def _table(
         "",
         ", ".join(labels),
         "",
-        "| run | model | parameters | folds | clips | accuracy | UAR | macro F1 |",
-        "|---|---|---|---|---|---|---|---|",
+        "| run | model | parameters | folds | clips | accuracy | UAR | macro F1 | training clips |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for run in sorted(runs, key=lambda run: -run["corpora"][corpus]["mean"]["uar"]):
         figures_of = run["corpora"][corpus]
@@ -201,17 +203,24 @@ def _table(
                 f"{100 * figures_of['mean'][key]:.1f} ± {100 * figures_of['sd'][key]:.1f}"
                 for key in ("accuracy", "uar", "macro_f1")
             ),
+            learnt(figures_of["folds"]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
         for part, alone in figures_of.get("parts", {}).items():
             shown = " | ".join(f"{100 * alone[key]:.1f}" for key in KEYS)
-            lines.append(f"| – its {part} part alone | | | | | {shown} |")
+            lines.append(f"| – its {part} part alone | | | | | {shown} | |")
     lines += _above_the_baselines(corpus, runs)
     for run in runs:
         figure = figures.get((run["name"], corpus))
         if figure:
             lines += ["", f"![Confusion of {run['name']} on {corpus}]({figure})"]
     return [*lines, ""]
+
+
+def learnt(folds: Sequence[dict[str, Any]]) -> str:
+    """Accuracy of the network on the clips that it learnt from, in percent."""
+    told = [fold["train_accuracy"] for fold in folds if "train_accuracy" in fold]
+    return f"{100 * statistics.fmean(told):.1f}" if told else "–"
 
 
 def _folds(run: dict[str, Any], n: int) -> str:

@@ -71,15 +71,22 @@ class FloatStepper:
         Yields:
             Per step the logits ``(labels,)`` and the watched activations.
         """
+        for _, logits, inside in self.fed(mel, step_frames):
+            yield logits, inside
+
+    def fed(
+        self, mel: NDArray[np.float32], step_frames: int
+    ) -> Iterator[tuple[dict[str, NDArray[Any]], NDArray[np.float32], dict[str, NDArray[Any]]]]:
+        """As :meth:`run`, with all inputs of the step in front; copy what is to be kept."""
         feed: dict[str, NDArray[Any]] = {spec.input: spec.initial() for spec in self._states}
         names = ["logits", *(spec.output for spec in self._states), *self._watch]
         for start in range(0, mel.shape[1], step_frames):
             feed["mel"] = np.ascontiguousarray(mel[None, :, start : start + step_frames])
             logits, *rest = self._session.run(names, feed)
+            inside = dict(zip(self._watch, rest[len(self._states) :], strict=True))
+            yield feed, logits[0], inside
             for spec, value in zip(self._states, rest, strict=False):
                 feed[spec.input] = np.ascontiguousarray(spec.newest(value))
-            inside = dict(zip(self._watch, rest[len(self._states) :], strict=True))
-            yield logits[0], inside
 
     def logits(self, mel: NDArray[np.float32], step_frames: int) -> NDArray[np.float32]:
         """Logits of every step, ``(steps, labels) float32``."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edge_ser.errors import InputError, MissingExtra
 
 __all__ = [
+    "RATES_HZ",
     "StreamResampler",
     "check_file",
     "check_finite",

@@ -9,9 +9,19 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ser.audio import RATES_HZ
 from edge_ser.errors import EdgeSerError, UsageError
 
-__all__ = ["BLOCK_MS", "Heard", "SampleSource", "SourceGone", "backoff", "is_live", "opener"]
+__all__ = [
+    "BLOCK_MS",
+    "Heard",
+    "SampleSource",
+    "SourceGone",
+    "backoff",
+    "is_live",
+    "opener",
+    "rate_of",
+]
 
 BLOCK_MS = 80
 """Of what a microphone gives at once: as long as a step of most packs. Utterances begin where a
@@ -87,9 +97,8 @@ def opener(where: str, rate_hz: int) -> Callable[[], SampleSource]:
         from edge_ser.runtime.ros2.source import RosAudio
 
         topic, _, rate = where.removeprefix("ros:").partition("?rate=")
-        if rate and not rate.isdecimal():
-            raise UsageError(f"{where}: rate is a number of Hz, got {rate!r}")
-        return lambda: RosAudio(topic, rate_hz, topic_rate_hz=int(rate or rate_hz))
+        topic_rate_hz = rate_of(where, rate) if rate else rate_hz
+        return lambda: RosAudio(topic, rate_hz, topic_rate_hz=topic_rate_hz)
     if not is_live(where):
         raise UsageError(
             f"--input {where}: mic, mic:NAME, tcp://HOST:PORT, tcp-listen://HOST:PORT, ros:/TOPIC "
@@ -101,6 +110,19 @@ def opener(where: str, rate_hz: int) -> Callable[[], SampleSource]:
     sounddevice()  # what is not installed is said now, not tried again for ever
     name = where.partition(":")[2] or None
     return lambda: Microphone(name, rate_hz)
+
+
+def rate_of(where: str, text: str) -> int:
+    """The rate in Hz that ``?rate=`` of the source ``where`` gives.
+
+    Raises:
+        UsageError: it is none.
+    """
+    low, high = RATES_HZ
+    # Python refuses to read very long numbers.
+    if not (text.isdecimal() and len(text) < 9 and low <= int(text) <= high):
+        raise UsageError(f"{where}: rate is a number of Hz from {low} to {high}, got {text!r:.40}")
+    return int(text)
 
 
 def backoff(first_s: float = 0.1, longest_s: float = 0.5) -> Iterator[float]:

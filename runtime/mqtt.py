@@ -250,8 +250,8 @@ class MqttBridge:
 
 
 def _address(url: str) -> tuple[str, int, Any]:
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise UsageError(f"--mqtt {url}: {error}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from edge_ser.errors import UsageError
@@ -33,6 +33,8 @@ class SmoothingSettings:
     idle_ms: float = 5000.0
 
     def __post_init__(self) -> None:
+        if not all(map(math.isfinite, astuple(self))):
+            raise UsageError("what smoothing is told must be finite numbers")
         if not 0 < self.exit_threshold <= self.enter_threshold < 1:
             raise UsageError(
                 "smoothing needs 0 < exit-threshold <= enter-threshold < 1, "

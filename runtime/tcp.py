@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 
 from edge_ser.errors import InputError, UsageError
-from edge_ser.runtime.live_source import Heard, SourceGone
+from edge_ser.runtime.live_source import Heard, SourceGone, rate_of
 from edge_ser.runtime.resample import LiveResampler
 
 __all__ = ["Address", "TcpListen", "TcpSource"]
@@ -48,19 +48,20 @@ class Address:
         Raises:
             UsageError: it is anything else.
         """
-        parts = urlsplit(text)
+        scheme = text.partition("://")[0]
+        try:
+            parts = urlsplit(text)
+            host, port = parts.hostname, parts.port
+        except ValueError:  # brackets that do not match, or no such port
+            host = port = None
+        if not host or not port or parts.path not in ("", "/"):
+            raise UsageError(f"{text}: write it as {scheme}://HOST:PORT[?rate=HZ]")
         asked = parse_qs(parts.query, keep_blank_values=True)
         rate = asked.pop("rate", [None])[-1]
-        try:
-            port = parts.port
-        except ValueError:
-            port = None
-        if not parts.hostname or not port or parts.path not in ("", "/") or asked:
-            raise UsageError(f"{text}: write it as {parts.scheme}://HOST:PORT[?rate=HZ]")
-        if rate is not None and not (rate.isdecimal() and 4000 <= int(rate) <= 384_000):
-            raise UsageError(f"{text}: rate is a number of Hz from 4000 to 384000, got {rate!r}")
-        listens = parts.scheme == "tcp-listen"
-        return cls(text, parts.hostname, port, listens, int(rate) if rate else None)
+        if asked:
+            raise UsageError(f"{text}: write it as {scheme}://HOST:PORT[?rate=HZ]")
+        rate_hz = None if rate is None else rate_of(text, rate)
+        return cls(text, host, port, scheme == "tcp-listen", rate_hz)
 
 
 class TcpSource:

@@ -20,7 +20,6 @@ __all__ = ["TraceHook"]
 
 _HEAD = '{"displayTimeUnit":"ms","traceEvents":[\n'
 _TAIL = "\n]}\n"
-_THOUSANDTHS = [f"{n:03d}" for n in range(1000)]  # formatting with a width takes far longer
 
 
 class TraceHook:
@@ -43,7 +42,7 @@ class TraceHook:
         self._file = LineFile(path, _HEAD, max_bytes=max_bytes)
         self._tracks: dict[str, int] = {}
         self._names: dict[str, str] = {}
-        self._templates: dict[tuple[int, tuple[str, ...]], str] = {}
+        self._templates: dict[tuple[int, tuple[str, ...]], bytes] = {}
         self._pending: defaultdict[int, list[StageTiming]] = defaultdict(list)
         self._event({"name": "process_name", "ph": "M", "args": {"name": "edge-ser"}})
 
@@ -74,7 +73,7 @@ class TraceHook:
             end_us = (timing.start_ns + timing.duration_ns) / 1e3
             line += f'{{"name":"deadline.miss","ph":"i","s":"t","ts":{end_us:.3f},{tail}'
         stages.clear()
-        self._file.add(line)
+        self._file.add(line.encode())
 
     def on_block(self, block: StepBlock) -> None:
         """The same of many steps: numbers first, then one formatting for all of them."""
@@ -86,23 +85,17 @@ class TraceHook:
             template = self._templates[track, block.stages] = self._template(track, block.stages)
         starts, durations = block.starts_ns, block.durations_ns
         steps, slices = durations.shape
-        # Of the begin and of the duration of every stage and of the whole step, microseconds
-        # and thousandths; then the number of the step.
-        nanoseconds = np.empty((steps, slices, 2), np.int64)
-        nanoseconds[:, :-1, 0], nanoseconds[:, -1, 0] = starts, starts[:, 0]
-        nanoseconds[:, :, 1] = durations
-        whole, rest = np.divmod(nanoseconds.reshape(steps, -1), 1000)
-        values: list[int | str] = [0] * (steps * (4 * slices + 1))
-        for column, (us, ns) in enumerate(zip(whole.T.tolist(), rest.T.tolist(), strict=True)):
-            values[2 * column :: 4 * slices + 1] = us
-            values[2 * column + 1 :: 4 * slices + 1] = [_THOUSANDTHS[n] for n in ns]
-        values[4 * slices :: 4 * slices + 1] = range(block.first, block.first + steps)
-        self._file.add((template * steps) % tuple(values))
+        # Begin and duration of every stage and of the whole step, then the number of the step.
+        values = np.empty((steps, 2 * slices + 1), np.int64)
+        values[:, 0:-3:2], values[:, -3] = starts, starts[:, 0]
+        values[:, 1:-1:2] = durations
+        values[:, -1] = np.arange(block.first, block.first + steps)
+        self._file.add((template * steps) % tuple(values.ravel().tolist()))
         for row in block.late:
             end_us = int(starts[row, 0] + durations[row, -1]) / 1e3
             self._file.add(
                 f'{{"name":"deadline.miss","ph":"i","s":"t","ts":{end_us:.3f},'
-                f"{self._tail(track, block.first + row)}"
+                f"{self._tail(track, block.first + row)}".encode()
             )
 
     def counter(self, t_ns: int, name: str, series: Mapping[str, float]) -> None:
@@ -141,7 +134,7 @@ class TraceHook:
 
     def _event(self, event: Mapping[str, Any]) -> None:
         whole = {"pid": self._pid, "tid": 0, "ts": 0, **event}
-        self._file.add(json.dumps(whole, separators=(",", ":")) + ",\n")
+        self._file.add(json.dumps(whole, separators=(",", ":")).encode() + b",\n")
 
     def _track(self, stream_id: str) -> int:
         track = self._tracks[stream_id] = len(self._tracks) + 1
@@ -152,13 +145,14 @@ class TraceHook:
     def _tail(self, track: int, step: int | str) -> str:
         return f'"pid":{self._pid},"tid":{track},"args":{{"step":{step}}}}},\n'
 
-    def _template(self, track: int, stages: tuple[str, ...]) -> str:
-        times = '"ph":"X","ts":%d.%s,"dur":%d.%s,'
+    def _template(self, track: int, stages: tuple[str, ...]) -> bytes:
+        # Nanoseconds with an exponent are microseconds that need no division.
+        times = '"ph":"X","ts":%de-3,"dur":%de-3,'
         place = f'"pid":{self._pid},"tid":{track}}},\n'
         names = [json.dumps(stage).replace("%", "%%") for stage in stages]
         lines = [f'{{"name":{name},"cat":"stage",{times}{place}' for name in names]
         step = f'{{"name":"step","cat":"step",{times}{self._tail(track, "%d")}'
-        return "".join(lines) + step
+        return ("".join(lines) + step).encode()
 
     def _name(self, stage: str) -> str:
         name = self._names[stage] = json.dumps(stage)

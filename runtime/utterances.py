@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import astuple, dataclass
 
 from edge_ser.errors import UsageError
 
@@ -30,6 +31,8 @@ class UtteranceSettings:
     max_speech_ms: float = 15_000.0
 
     def __post_init__(self) -> None:
+        if not all(map(math.isfinite, astuple(self))):
+            raise UsageError("what the speech gate is told must be finite numbers")
         if not 0 < self.neg_threshold <= self.threshold < 1:
             raise UsageError(
                 "the speech gate needs 0 < neg-threshold <= threshold < 1, "

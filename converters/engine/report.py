@@ -176,6 +176,8 @@ def _precision(inputs: str, outputs: str) -> str:
 def _precision_of(product: Product, layers: Sequence[EngineLayer]) -> str:
     """Of the layer that multiplies; pointwise layers behind it name the node, too."""
     naming = [layer for layer in layers if product.node in layer.nodes]
+    if not product.quantized:  # fused with what follows an INT8 product, whose result it reads
+        naming = [layer for layer in naming if layer.precision != "int8"]
     for layer in naming:
         if layer.multiplies and layer.name.startswith(product.node):
             return layer.precision

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from edge_ser import __version__
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EdgeSerError as error:
         if debug:
             raise
-        print(f"edge-ser: {error}", file=sys.stderr)
+        _say(str(error))
         return error.exit_status
     except KeyboardInterrupt:
         if debug:
@@ -85,16 +85,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         if isinstance(error, OSError) and error.filename is None and error.errno in NO_ROOM:
             _forget_output()
-            print(f"edge-ser: cannot write the output: {error.strerror}", file=sys.stderr)
+            _say(f"cannot write the output: {error.strerror}")
             return 1
         if isinstance(error, OSError) and error.filename is not None and error.strerror:
-            print(f"edge-ser: {error.filename}: {error.strerror}", file=sys.stderr)
+            _say(f"{error.filename}: {error.strerror}")
             return 1 if error.errno in NO_ROOM else 2
-        print(
-            f"edge-ser: {type(error).__name__}: {error} (this is a fault of edge-ser; "
-            "--debug shows where)",
-            file=sys.stderr,
-        )
+        _say(f"{type(error).__name__}: {error} (this is a fault of edge-ser; --debug shows where)")
         return 1
 
 
@@ -118,6 +114,12 @@ def _ended_like_ctrl_c() -> Iterator[None]:
     finally:
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
+
+
+def _say(words: str) -> None:
+    """One line on stderr; where that cannot be written either, the exit status still tells."""
+    with suppress(OSError):
+        print(f"edge-ser: {words}", file=sys.stderr, flush=True)
 
 
 def _forget_output() -> None:

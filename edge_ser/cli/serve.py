@@ -54,7 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-queue-size", type=int, default=256, metavar="N", help="events waiting for a client"
     )
     parser.add_argument(
-        "--hold-cool-down-ms", type=float, default=300.0, metavar="MS", help="after a hold"
+        "--hold-cool-down-ms",
+        type=real(0.0, 60_000.0),
+        default=300.0,
+        metavar="MS",
+        help="after a hold (default: 300)",
     )
     parser.add_argument(
         "--mqtt", metavar="URL", help="publish to a broker, mqtt://[user:password@]host[:port]"

@@ -38,6 +38,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     both.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: 32)")
     both.add_argument("--learning-rate", type=real(above=True), metavar="R")
     both.add_argument(
+        "--dropout", type=real(0, 0.9), metavar="P", help="of what a layer gives (default: 0.1)"
+    )
+    both.add_argument(
+        "--head-dropout", type=real(0, 0.9), metavar="P", help="at the classifier (default: 0.3)"
+    )
+    both.add_argument(
+        "--masks",
+        type=whole(0, 16),
+        default=2,
+        metavar="N",
+        help="stretches and bands of the features that are blanked in training (default: 2)",
+    )
+    both.add_argument(
+        "--ema",
+        type=real(0, 0.99999),
+        metavar="D",
+        help="decay a step of the average of the weights that is kept (default: 0.98)",
+    )
+    both.add_argument("--weight-decay", type=real(0), metavar="R", help="(default: 0.05)")
+    both.add_argument(
         "--validation",
         type=float,
         default=0.0,
@@ -161,6 +181,11 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
     width = {}
     if options.width is not None:  # heads of 32 channels, as at full size
         width = {"width": options.width, "heads": max(1, options.width // 32)}
+    dropouts = {
+        name: getattr(options, name)
+        for name in ("dropout", "head_dropout")
+        if getattr(options, name) is not None
+    }
     config: CrossAttentionConfig | DepthWeightedConfig
     try:
         if options.model == "cross-attention":
@@ -169,6 +194,7 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
                 two_way=not options.one_way,
                 feature_encoder=not options.no_feature_encoder,
                 pool=options.pool,
+                **dropouts,
                 **width,
                 **({"feed_forward": 2 * options.width} if width else {}),
             )
@@ -181,6 +207,7 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
                 fusion=options.fusion,
                 depth_weights=options.depth_weights,
                 depths=tuple(part.strip() for part in options.depths.split(",")),
+                **dropouts,
                 **width,
             )
     except ValueError as error:
@@ -196,12 +223,12 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
         rooms=not options.no_rooms,
         linear=options.linear,
         batch_size=options.batch_size,
+        n_masks=options.masks,
         members=options.members,
         validation_share=options.validation,
     )
     chosen: dict[str, Any] = {"seed": options.seed}
-    if options.epochs is not None:
-        chosen["epochs"] = options.epochs
-    if options.learning_rate is not None:
-        chosen["learning_rate"] = options.learning_rate
+    for name in ("epochs", "learning_rate", "ema", "weight_decay"):
+        if getattr(options, name) is not None:
+            chosen[name] = getattr(options, name)
     return replace(recipe, fit=replace(recipe.fit, **chosen))

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from edge_ser.errors import PackError
 from edge_ser.pack import Manifest, Pack, bundled_packs, open_pack
-from edge_ser.pack.reader import MANIFEST, SIGNATURE
+from edge_ser.store.accept import refuse_older, signer_of, stands_there
 from edge_ser.store.copying import INCOMING, copied, put_in_place
 from edge_ser.store.listing import Installed, by_version, folders_of, look_at
 from edge_ser.store.lock import locked
-from edge_ser.store.order import is_older, sort_key
+from edge_ser.store.order import sort_key
 from edge_ser.store.selection import (
     SELECTION,
     Selection,
@@ -26,7 +26,6 @@ from edge_ser.store.selection import (
     sync_folder,
     write_selection,
 )
-from edge_ser.store.signature import check_signature, trusted_file
 
 __all__ = ["BUNDLED", "Check", "Installed", "PackStore"]
 
@@ -66,22 +65,8 @@ class PackStore:
         return sorted(rows, key=by_version)
 
     def signature_of(self, pack: Pack) -> str:
-        """Whether somebody vouches for ``pack``.
-
-        Returns:
-            ``signed by a trusted key``, or where no key is configured ``signed, by whom was not
-            checked`` or ``not signed``.
-
-        Raises:
-            PackError: a key is configured, and the pack is not signed by it.
-            InputError: the key file cannot be used.
-            MissingExtra: a key is configured, and cryptography is not installed.
-        """
-        keys, signature = trusted_file(self.folder), pack.raw(SIGNATURE)
-        if keys is None:
-            return "not signed" if signature is None else "signed, by whom was not checked"
-        check_signature(pack.raw(MANIFEST) or b"", signature, keys, pack.manifest.name)
-        return "signed by a trusted key"
+        """Whether somebody vouches for ``pack``, as :func:`~edge_ser.store.accept.signer_of`."""
+        return signer_of(pack, self.folder)
 
     def install(
         self, source: Path | str, check: Check, *, allow_older: bool = False, activate: bool = True
@@ -118,7 +103,7 @@ class PackStore:
             if activate:
                 self._refuse_older(pack.manifest, allow_older)
             folder = self.folder / name
-            if not self._has(folder, pack):
+            if not stands_there(folder, pack):
                 with copied(pack, self.folder) as copy:
                     self.signature_of(open_pack(copy))  # the source may have changed meanwhile
                     check(copy)
@@ -238,12 +223,8 @@ class PackStore:
             now = open_pack(self._path(self.selection.active)).manifest
         except PackError:
             return  # what is damaged cannot be newer
-        if now.id != manifest.id or allow_older or not is_older(manifest.version, now.version):
-            return
-        raise PackError(
-            f"{manifest.name} is older than {now.name}, which is in use; take it all the same with "
-            "--allow-older"
-        )
+        if not allow_older:
+            refuse_older(manifest, now)
 
     def _path(self, active: str | None) -> Path:
         if active is not None:
@@ -267,26 +248,6 @@ class PackStore:
         if name != BUNDLED:
             self.signature_of(pack)
         return folder
-
-    def _has(self, folder: Path, new: Pack) -> bool:
-        """Whether this very pack stands there already, whole and with this signature.
-
-        Raises:
-            PackError: another one of the same name does.
-        """
-        if not folder.exists():
-            return False
-        try:
-            pack = open_pack(folder)
-            pack.verify()
-        except PackError:
-            return False  # damaged: the new copy repairs it
-        if pack.raw(MANIFEST) != new.raw(MANIFEST):
-            raise PackError(
-                f"another {folder.name} is installed already, with other content; give the new "
-                f"one a version of its own, or: edge-ser pack remove {folder.name}"
-            )
-        return pack.raw(SIGNATURE) == new.raw(SIGNATURE)
 
     def _switch(self, name: str | None) -> None:
         try:

@@ -113,7 +113,7 @@ def fit(
     rank, world = fabric.global_rank, fabric.world_size
     torch.manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(
-        _parameter_groups(model, settings.weight_decay), lr=settings.learning_rate
+        _parameter_groups(model, settings.weight_decay), lr=settings.learning_rate, fused=True
     )
     average = AveragedModel(model, avg_fn=_warm_average(settings.ema), use_buffers=True)
     steps_per_epoch = len(batches) // world

@@ -27,6 +27,8 @@ class FoldResult:
         heard: ``(clips, len(HEARD_S), labels)`` after its first seconds of speech, NaN where
             a clip is shorter; None of a model that hears whole clips only.
         parts: logits of each part of an ensemble, by name.
+        train_accuracy: of the network on the clips that it learnt from, where it was asked: low
+            means that it learnt too little, far above the test that it learnt by heart.
     """
 
     fold: Fold
@@ -34,6 +36,7 @@ class FoldResult:
     epoch: int
     heard: NDArray[np.float32] | None = None
     parts: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    train_accuracy: float | None = None
 
 
 def summarise(results: Sequence[FoldResult], labels: tuple[str, ...], seed: int) -> dict[str, Any]:
@@ -58,7 +61,10 @@ def summarise(results: Sequence[FoldResult], labels: tuple[str, ...], seed: int)
             truths += truth
             logits.append(result.logits[rows])
             scores = score(truth, softmax(result.logits[rows]), labels)
-            per_fold.append({"fold": result.fold.index, "epoch": result.epoch, **_brief(scores)})
+            learnt = {} if result.train_accuracy is None else {_LEARNT: result.train_accuracy}
+            per_fold.append(
+                {"fold": result.fold.index, "epoch": result.epoch, **_brief(scores), **learnt}
+            )
             for name, guesses in result.parts.items():
                 alone = score(truth, softmax(guesses[rows]), labels)
                 parts.setdefault(name, []).append(_brief(alone))
@@ -86,6 +92,7 @@ def summarise(results: Sequence[FoldResult], labels: tuple[str, ...], seed: int)
 
 
 _KEYS = ("accuracy", "uar", "macro_f1")
+_LEARNT = "train_accuracy"
 
 
 def _brief(scores: Scores) -> dict[str, float]:

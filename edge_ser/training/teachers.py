@@ -25,6 +25,7 @@ from edge_ser.training.clip_statistics import LinearMember
 from edge_ser.training.extract import Copies, extract
 from edge_ser.training.fit import FitSettings, fit
 from edge_ser.training.processes import is_first
+from edge_ser.training.progress import say
 from edge_ser.training.results import FoldResult
 from edge_ser.training.semantic import encoder_states
 from edge_ser.training.student import mean_uar
@@ -278,9 +279,11 @@ def train_teacher_fold(
     def chance(logits: NDArray[np.float32]) -> Tensor:
         return F.softmax(torch.from_numpy(known(logits, fold.test)), -1)
 
-    chances, epoch = [], 0
+    right = np.array([labels.index(clip.label) for clip in clips])
+    chances, epoch, learnt = [], 0, list[float]()
     for member in range(recipe.members):
         settings = replace(recipe.fit, seed=recipe.fit.seed + member)
+        name = f"fold {fold.index}" + (f" member {member}" if recipe.members > 1 else "")
         torch.manual_seed(settings.seed)
         model = build_model(recipe, features, clips)
         fitted = fit(
@@ -292,10 +295,12 @@ def train_teacher_fold(
             out / f"state{member}.pt",
             resume=resume,
             heard=digest(clips, recipe.config.labels),
-            name=f"fold {fold.index}" + (f" member {member}" if recipe.members > 1 else ""),
+            name=name,
         )
         epoch = max(epoch, fitted.epoch)
         chances.append(chance(predict(model, features, fold.test)))
+        said = known(predict(model, features, clips), clips).argmax(1)
+        learnt.append(float(np.mean(said == right)))
         facts = {
             "protocol": fold.protocol,
             "fold": fold.index,
@@ -308,6 +313,7 @@ def train_teacher_fold(
             "recipe": recipe.to_dict(),
         }
         if is_first():
+            say(f"{name}: {100 * learnt[-1]:.1f} % of its training clips right")
             save_teacher(model, recipe.model, facts, out / f"member{member}.safetensors")
             write_text(out / f"history{member}.json", json.dumps(fitted.history, indent=1))
     mean = torch.stack(chances).mean(0)
@@ -321,7 +327,11 @@ def train_teacher_fold(
         mean = (parts["network"] + parts["linear"]) / 2
     # The log of the mean probability serves as logits of the ensemble.
     return FoldResult(
-        fold, _logs(mean), epoch, parts={name: _logs(part) for name, part in parts.items()}
+        fold,
+        _logs(mean),
+        epoch,
+        parts={name: _logs(part) for name, part in parts.items()},
+        train_accuracy=float(np.mean(learnt)),
     )
 
 

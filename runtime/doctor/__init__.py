@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from edge_ser.runtime.doctor.answers import Answers, ask, read_answers
-from edge_ser.runtime.doctor.examine import Check, examine
+from edge_ser.runtime.doctor.check import Check
+from edge_ser.runtime.doctor.examine import examine
 from edge_ser.runtime.doctor.support import write_support
 from edge_ser.runtime.doctor.tree import Tree
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edge_ser.files import replace_file
 from edge_ser.runtime.doctor.answers import ANSWERS, Answers
-from edge_ser.runtime.doctor.examine import Check
+from edge_ser.runtime.doctor.check import Check
 from edge_ser.runtime.doctor.tree import RECORDED, Tree
 
 __all__ = ["scrubber", "write_support"]

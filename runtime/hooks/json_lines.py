@@ -30,7 +30,7 @@ class JsonLinesHook:
         self._file = LineFile(path, max_bytes=max_bytes)
         self._pending: defaultdict[int, list[StageTiming]] = defaultdict(list)
         self._names: dict[str, str] = {}
-        self._templates: dict[tuple[str, tuple[str, ...]], tuple[str, str]] = {}
+        self._templates: dict[tuple[str, tuple[str, ...]], tuple[bytes, bytes]] = {}
 
     def on_stage(self, timing: StageTiming) -> None:
         """Keep a stage for the line of its step."""
@@ -46,7 +46,7 @@ class JsonLinesHook:
         self._file.add(
             f'{{"stream_id":{name},"step":{timing.step},"start_ns":{timing.start_ns},'
             f'"duration_ns":{timing.duration_ns},"missed":{"true" if timing.missed else "false"},'
-            f'"stages_ns":{{{times}}}}}\n'
+            f'"stages_ns":{{{times}}}}}\n'.encode()
         )
 
     def on_block(self, block: StepBlock) -> None:
@@ -65,9 +65,9 @@ class JsonLinesHook:
         lines = [in_time] * steps
         for row in block.late:
             lines[row] = late
-        self._file.add("".join(lines) % tuple(table.ravel().tolist()))
+        self._file.add(b"".join(lines) % tuple(table.ravel().tolist()))
 
-    def _template(self, stream_id: str, stages: tuple[str, ...]) -> tuple[str, str]:
+    def _template(self, stream_id: str, stages: tuple[str, ...]) -> tuple[bytes, bytes]:
         """Lines of a step in time and of one too late, with places for the numbers."""
         inside = ",".join(f"{json.dumps(stage)}:\0" for stage in stages)
         line = (
@@ -78,7 +78,7 @@ class JsonLinesHook:
             .replace("%", "%%")
             .replace("\0", "%d")
         )
-        return line.replace("\1", "false"), line.replace("\1", "true")
+        return line.replace("\1", "false").encode(), line.replace("\1", "true").encode()
 
     def _name(self, stream_id: str) -> str:
         name = self._names.get(stream_id)

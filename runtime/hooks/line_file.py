@@ -9,7 +9,7 @@ from edge_ser.runtime.growing_file import GrowingFile
 
 __all__ = ["LineFile"]
 
-_CHARACTERS_A_WRITE = 2**16
+_BYTES_A_WRITE = 2**16
 
 
 class LineFile:
@@ -30,18 +30,18 @@ class LineFile:
 
     def __init__(self, path: Path | None, head: str = "", *, max_bytes: int = 256 * 2**20) -> None:
         self.dropped = 0
-        self._lines: list[str] = []
-        self._waiting = 0  # characters of them
+        self._lines: list[bytes] = []
+        self._waiting = 0  # bytes of them
         self._lock = threading.Lock()
         self._file = GrowingFile(path, max_bytes=max_bytes)
         self._file.append(head.encode())
 
-    def add(self, line: str) -> None:
-        """One more line or several, with their line breaks."""
+    def add(self, line: bytes) -> None:
+        """One more line or several in UTF-8, with their line breaks."""
         with self._lock:
             self._lines.append(line)
             self._waiting += len(line)
-            if self._waiting >= _CHARACTERS_A_WRITE:
+            if self._waiting >= _BYTES_A_WRITE:
                 self._flush()
 
     def flush(self) -> None:
@@ -51,7 +51,7 @@ class LineFile:
 
     def _flush(self) -> None:
         lines, self._lines, self._waiting = self._lines, [], 0
-        data = "".join(lines).encode()
+        data = b"".join(lines)
         self.dropped += data.count(b"\n", self._file.append(data, by_line=True))
 
     def finish(self, tail: str = "", path: Path | None = None, *, cut: str = "") -> None:

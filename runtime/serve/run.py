@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["bind", "choose_token", "make_server", "run"]
 
 
+_BACKLOG = 128
+
+
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket.
 
@@ -38,7 +41,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen(128)
+        listening.listen(_BACKLOG)
     except OSError as error:
         listening.close()
         hint = "another program listens there; choose another --port"
@@ -82,6 +85,7 @@ def make_server(
     except ImportError as error:
         raise MissingExtra(error.name or "uvicorn", "serve", "serve over HTTP") from None
     from edge_ser.runtime.serve.app import build_app
+    from edge_ser.runtime.serve.connections import bounded_protocol, most_connections
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -102,6 +106,11 @@ def make_server(
             log_level="warning",
             access_log=False,
             lifespan="on",
+            http=bounded_protocol(
+                most_connections(service.settings.max_connections),
+                service.settings.receive_timeout_s,
+            ),
+            backlog=_BACKLOG,
             ws="websockets-sansio",
             ws_max_size=service.settings.max_message_bytes,
             ws_per_message_deflate=False,  # costs more time than it saves on one machine

@@ -40,7 +40,7 @@ class ServiceSettings:
         max_upload_bytes: of one file.
         max_upload_s: seconds of audio in one file; little of a codec can be days.
         max_uploads: files at once, those that are still being sent too.
-        receive_timeout_s: how long an upload may stand still.
+        receive_timeout_s: how long an upload, or the head of a request, may stand still.
         max_queue: events that may wait for one listener.
         send_timeout_s: how long one event may take to be sent before its listener is cut off.
         every: steps from one interval event of the microphone to the next.

@@ -232,6 +232,15 @@ def test_output_that_cannot_be_written(
     assert done.stderr == "edge-ser: cannot write the output: No space left on device\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_errors_that_cannot_be_written_keep_their_status(edge_ser_command: Run) -> None:
+    with open("/dev/full", "w") as full:
+        done = edge_ser_command(
+            "run", "nothing.wav", capture_output=False, stdout=subprocess.PIPE, stderr=full
+        )
+    assert done.returncode == 2
+
+
 def test_ctrl_c_ends_the_stream_with_its_verdict(shared_pack: Path, pcm: NDArray[np.int16]) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "edge_ser", "run", "-", "--pack", str(shared_pack), "--jsonl"],

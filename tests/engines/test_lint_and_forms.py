@@ -264,6 +264,23 @@ def test_a_silent_fall_back_fails_the_build(steps: Any) -> None:
     check_share(report.to_dict(), 0.9)
 
 
+def test_a_float_product_in_a_kernel_that_reads_int8_is_float(steps: Any) -> None:
+    from edge_ser.converters.engine.report import report_int8
+
+    lines = ["Layers:"]
+    for kernel, kind in (("Mul", "Int8"), ("Add", "Float")):
+        lines.append(
+            f"Name: __myl_{kernel}_myl0_1, LayerType: kgen, Inputs: [ {{ Name: a, "
+            f"Datatype: {kind}, Format: x }}], Outputs: [ {{ Name: b, Datatype: Float, Format: x }}],"
+            " TacticName: t, Metadata: [ONNX Layer: classifier]"
+        )
+    plain = report_int8("\n".join(lines), steps["float"].onnx)
+    assert plain.products["int8"] == 0
+    assert {r["node"]: r["precision"] for r in plain.not_int8}["classifier"] == "fp32"
+    quantized = report_int8("\n".join(lines), steps["tensorrt"].onnx)
+    assert quantized.products["int8"] == 1
+
+
 def test_variants_of_each_gpu() -> None:
     from edge_ser.converters.engine.variants import default_variant, variants_for
 

@@ -263,7 +263,9 @@ def test_hold_over_mqtt(broker: Broker, recognizer: Recognizer) -> None:
     ear.close()
 
 
-@pytest.mark.parametrize("url", ["broker", "http://x", "mqtt://", "mqtt://x:port", "mqtt://x/y"])
+@pytest.mark.parametrize(
+    "url", ["broker", "http://x", "mqtt://", "mqtt://x:port", "mqtt://x/y", "mqtt://[::1"]
+)
 def test_urls_that_make_no_sense(url: str, recognizer: Recognizer) -> None:
     with pytest.raises(UsageError, match="--mqtt"):
         MqttBridge(url, "k", recognizer)

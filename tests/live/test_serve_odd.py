@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import socket
 import threading
 import time
@@ -24,6 +25,7 @@ from edge_ser.errors import InputError
 from edge_ser.runtime import Recognizer
 from edge_ser.runtime.serve import Service, ServiceSettings
 from edge_ser.runtime.serve.closing import reason_of
+from edge_ser.runtime.serve.connections import most_connections
 from edge_ser.runtime.serve.upload import file_of_form
 
 FORM = "multipart/form-data; boundary=B"
@@ -151,6 +153,28 @@ def test_a_service_that_ends_does_not_wait_for_a_long_file(recognizer: Recognize
     assert answers == [503]
     assert time.monotonic() - begin < 15
     assert not served.thread.is_alive()
+
+
+def test_those_who_say_nothing_keep_nobody_out(recognizer: Recognizer) -> None:
+    settings = ServiceSettings(max_connections=1, receive_timeout_s=0.5)
+    served = Served(Service(recognizer, settings))
+    with served.ws("/v1/stream") as ws:
+        ws.recv(10)
+        silent = [socket.create_connection(("127.0.0.1", served.port), 10) for _ in range(70)]
+        silent[0].sendall(b"GET / HT")
+        ends = [wire.recv(100) for wire in silent]
+        assert sum(end.startswith(b"HTTP/1.1 503 ") for end in ends) >= 6
+        assert ends[0] == b"", "a head that does not come to its end"
+        ws.send(bytes(2560))
+        assert json.loads(ws.recv(10))["type"] == "emotion"
+        assert served.get("/healthz")[0] == 200
+    served.stop()
+
+
+def test_connections_leave_files_for_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    for soft, most in ((1024, 164), (128, 64), (10, 1), (resource.RLIM_INFINITY, 164)):
+        monkeypatch.setattr(resource, "getrlimit", lambda which, soft=soft: (soft, soft))
+        assert most_connections(100) == most
 
 
 def form(*parts: tuple[str, bytes]) -> bytes:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from edge_ser.errors import UsageError
 from edge_ser.events import Event
 from edge_ser.runtime.hold import Hold
 from edge_ser.runtime.smoothing import Smoother, SmoothingSettings
+from edge_ser.runtime.utterances import UtteranceSettings
 
 
 def verdict(at_ms: float, happy: float, *, final: bool = False, utterance: str = "u1") -> Event:
@@ -86,6 +88,10 @@ def test_scores_of_one_utterance_do_not_leak_into_the_next() -> None:
 
 
 def test_thresholds_the_wrong_way_round_are_refused() -> None:
+    for settings, word in ((UtteranceSettings, "gate"), (SmoothingSettings, "smoothing")):
+        for field in fields(settings):
+            with pytest.raises(UsageError, match=f"{word} is told must be finite"):
+                settings(**{field.name: float("nan")})
     with pytest.raises(UsageError, match="exit-threshold <= enter-threshold"):
         SmoothingSettings(enter_threshold=0.3, exit_threshold=0.5)
 

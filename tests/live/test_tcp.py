@@ -83,17 +83,28 @@ def test_nobody_there_is_said_so(sender: socket.socket) -> None:
 
 @pytest.mark.parametrize(
     "where",
-    ["tcp://", "tcp://host", "tcp://host:99999", "tcp://h:1/x", "tcp://h:1?rat=3", "tcp://h:0"],
+    [
+        "tcp://",
+        "tcp://host",
+        "tcp://host:99999",
+        "tcp://h:1/x",
+        "tcp://h:1?rat=3",
+        "tcp://h:0",
+        "tcp://[::1",
+    ],
 )
 def test_addresses_that_make_no_sense(where: str) -> None:
     with pytest.raises(UsageError, match=r"write it as tcp://HOST:PORT\[\?rate=HZ\]"):
         opener(where, 16000)
 
 
-@pytest.mark.parametrize("rate", ["fast", "0", "-1", "", "1000000"])
+@pytest.mark.parametrize("rate", ["fast", "0", "-1", "", "1000000", "9" * 5000])
 def test_rates_that_make_no_sense(rate: str) -> None:
     with pytest.raises(UsageError, match="rate is a number of Hz"):
         opener(f"tcp://h:1?rate={rate}", 16000)
+    if rate:
+        with pytest.raises(UsageError, match="rate is a number of Hz"):
+            opener(f"ros:/audio?rate={rate}", 16000)
 
 
 def test_what_is_a_live_source() -> None:

@@ -81,6 +81,8 @@ def test_cross_attention_learns_and_resumes(
     assert report["corpora"]["emodb"]["mean"]["uar"] > 0.6  # chance is 0.33
     assert len(report["corpora"]["emodb"]["folds"]) == 2
     assert report["parameters"] > 1000
+    for fold in report["corpora"]["emodb"]["folds"]:
+        assert fold["train_accuracy"] >= 0.9 * fold["accuracy"]
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == report
     assert (tmp_path / "run" / "fold1" / "member0.safetensors").exists()
     # A run that is complete does not train again and says the same.
@@ -119,6 +121,28 @@ def test_linear_baselines(
     assert report["corpora"]["emodb"]["mean"]["uar"] > 0.5
 
 
+def test_the_switches_side_by_side(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks.depth_ablation import main as ablation
+
+    words = [
+        "--data", f"emodb={corpus}", "--cache", str(corpus.parent / "cache"),
+        "--out", str(tmp_path), "--only", "parallel,shallow", "--table", str(tmp_path / "t.md"),
+        "--", "--labels", "anger,neutral,sadness", "--folds", "2", *SMALL[:4], "--epochs", "1",
+    ]  # fmt: skip
+    assert ablation([*words, "--fold", "1"]) == 0
+    table = capsys.readouterr().out
+    assert table.endswith((tmp_path / "t.md").read_text())
+    rows = [line for line in table.splitlines() if line.startswith(("| parallel", "| shallow"))]
+    sizes = [float(row.split("|")[3].split()[0]) for row in rows]
+    assert sizes[1] < sizes[0]  # two fusions and poolings less
+    assert "`--depths shallow`" in rows[1]
+    assert ablation([*words, "--fold", "0"]) == 2  # another choice in the same folder
+    assert "another --out" in capsys.readouterr().err
+    assert ablation([*words[:6], "--only", "deepest"]) == 2
+
+
 def test_wrong_flags_are_refused(
     corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +157,9 @@ def test_wrong_flags_are_refused(
         assert train("cross-attention", corpus, tmp_path / "x", *flags) == 2
         assert message in capsys.readouterr().err
     assert train("depth-weighted", corpus, tmp_path / "x", "--depths", "deepest") == 2
+    for flags in (("--dropout", "1"), ("--masks", "-1"), ("--ema", "1"), ("--weight-decay", "x")):
+        assert train("depth-weighted", corpus, tmp_path / "x", *flags) == 2
+        assert flags[0] in capsys.readouterr().err
 
 
 def test_unreadable_clips_are_named_or_left_out(
