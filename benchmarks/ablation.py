@@ -1,7 +1,7 @@
 r"""What each lesson of the distillation is worth: the same folds and seed with one left out.
 
     python -m benchmarks.ablation --data emodb=DIR --data ravdess=DIR --out runs/ablation \
-        [--unlabelled tess=DIR] [--fold 0] [--epochs 24] [--only plain,distilled]
+        [--unlabelled tess=DIR] [--fold 0] [--epochs 20] [--only plain,distilled]
 
 Trains what is not there yet, one after the other, and prints the table of
 `benchmarks.student_table`. A killed ablation goes on where it was.
@@ -31,7 +31,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "no-summary": ("distill", "--summary", "0"),
     "with-relation": ("distill", "--relation", "0.2"),
     "one-layer": ("distill", "--layers", "2"),
-    "no-warp": ("distill", "--warp", "0"),
+    "with-warp": ("distill", "--warp", "0.12"),
     "states-only": ("distill", "--label", "0", "--verdict", "0"),
 }
 """Rows of the table and the command of each; `labels-only` takes as many steps as `distilled`."""

@@ -69,10 +69,10 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--warp",
         type=real(0.0, 0.5),
-        default=0.12,
+        default=0.0,
         metavar="F",
-        help="students hear each crop from a vocal tract up to this share shorter or longer "
-        "(default: 0.12)",
+        help="students hear each crop from a vocal tract up to this share shorter or longer, "
+        "0.12 for example (default: 0)",
     )
     parser.add_argument("--epochs", type=int, metavar="N")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")

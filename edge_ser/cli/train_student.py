@@ -42,7 +42,7 @@ def recipe_of(options: argparse.Namespace, labels: tuple[str, ...], taught: bool
     settings = replace(recipe.fit, seed=options.seed)
     if taught:
         recipe = replace(recipe, validation_share=0.0)
-        settings = replace(settings, epochs=24)
+        settings = replace(settings, epochs=20)
     if options.epochs is not None:
         if options.epochs < 1:
             raise UsageError(f"--epochs must be at least 1, got {options.epochs}")
