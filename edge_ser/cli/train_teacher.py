@@ -35,26 +35,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a linear classifier on means and deviations of the features has half of the say",
     )
     both.add_argument("--members", type=int, default=1, metavar="N", help="seeds averaged a fold")
-    both.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: 32)")
+    both.add_argument("--batch-size", type=int, default=8, metavar="N", help="(default: 8)")
     both.add_argument("--learning-rate", type=real(above=True), metavar="R")
     both.add_argument(
-        "--dropout", type=real(0, 0.9), metavar="P", help="of what a layer gives (default: 0.1)"
+        "--dropout", type=real(0, 0.9), metavar="P", help="of what a layer gives (default: 0)"
     )
     both.add_argument(
-        "--head-dropout", type=real(0, 0.9), metavar="P", help="at the classifier (default: 0.3)"
+        "--head-dropout", type=real(0, 0.9), metavar="P", help="before the classifier (default: 0)"
     )
     both.add_argument(
         "--masks",
         type=whole(0, 16),
-        default=2,
+        default=0,
         metavar="N",
-        help="stretches and bands of the features that are blanked in training (default: 2)",
+        help="stretches and bands of the features that are blanked in training (default: 0)",
     )
     both.add_argument(
         "--ema",
         type=real(0, 0.99999),
         metavar="D",
-        help="decay a step of the average of the weights that is kept (default: 0.98)",
+        help="decay a step of the average of the weights that is kept (default: 0.995)",
     )
     both.add_argument("--weight-decay", type=real(0), metavar="R", help="(default: 0.05)")
     both.add_argument(

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edge_ser.labels import SIX_LABELS, check_labels
 from edge_ser.models.utterance import (
@@ -15,6 +14,7 @@ from edge_ser.models.utterance import (
     Standardise,
     TransformerBlock,
     halve_mask,
+    pool_frames,
     pool_tokens,
     positions,
 )
@@ -52,8 +52,8 @@ class CrossAttentionConfig:
     pool: int = 1
     utterance_rows: int = 0
     hidden: int = 128
-    dropout: float = 0.1
-    head_dropout: float = 0.3
+    dropout: float = 0.0
+    head_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
@@ -91,6 +91,7 @@ class CrossAttentionModel(nn.Module):
         else:
             self.encoder = nn.Conv1d(c.acoustic_rows, c.width, 3, stride=2, padding=1)
         self.self_attention = nn.ModuleList(self._block() for _ in range(c.blocks))
+        self.semantic_standardise = Standardise(c.semantic_layers * c.semantic_width)
         self.layer_logits = nn.Parameter(torch.zeros(c.semantic_layers))
         self.project = nn.Sequential(
             nn.Dropout(c.dropout), nn.Linear(c.semantic_width, c.width), nn.LayerNorm(c.width)
@@ -152,10 +153,12 @@ class CrossAttentionModel(nn.Module):
         own = own + positions(own.shape[1], c.width, own.device)
         for block in self.self_attention:
             own = block(own, own_mask)
-        # The layers of an encoder differ widely in scale: level them before they are mixed.
-        states = F.layer_norm(semantic.transpose(2, 3), (c.semantic_width,))
-        states, semantic_mask = pool_tokens(states, semantic_mask, c.pool)
-        mixed = torch.einsum("l,bltw->btw", self.layer_weights(), states)
+        # Layers, and the values of one layer, differ widely in scale: level them before they
+        # are mixed. Averaged first, for that is most of the work.
+        flat = semantic.flatten(1, 2)
+        flat, semantic_mask = pool_frames(flat, semantic_mask, c.pool)
+        states = self.semantic_standardise(flat).reshape(*semantic.shape[:3], -1)
+        mixed = torch.einsum("l,blwt->btw", self.layer_weights(), states)
         other = self.project(mixed)
         heard = self.acoustic_attends(own, semantic_mask, other)
         meant = other

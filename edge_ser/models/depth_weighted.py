@@ -50,8 +50,8 @@ class DepthWeightedConfig:
     depth_weights: str = "static"
     depths: tuple[str, ...] = DEPTHS
     hidden: int = 64
-    dropout: float = 0.1
-    head_dropout: float = 0.3
+    dropout: float = 0.0
+    head_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         check_labels(self.labels)

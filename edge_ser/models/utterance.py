@@ -16,6 +16,7 @@ __all__ = [
     "Standardise",
     "TransformerBlock",
     "halve_mask",
+    "pool_frames",
     "pool_tokens",
     "positions",
 ]
@@ -135,6 +136,18 @@ def pool_tokens(x: Tensor, mask: Tensor, by: int) -> tuple[Tensor, Tensor]:
     grouped = nn.functional.pad(x, (0, 0, 0, short))
     grouped = grouped.reshape(*x.shape[:-2], -1, by, x.shape[-1])
     return (grouped * weights).sum(-2), inside.any(-1)
+
+
+def pool_frames(x: Tensor, mask: Tensor, by: int) -> tuple[Tensor, Tensor]:
+    """As :func:`pool_tokens` for ``(batch, rows, frames)``, time last."""
+    if by == 1:
+        return x, mask
+    short = -mask.shape[1] % by
+    inside = nn.functional.pad(mask, (0, short)).view(len(mask), -1, by)
+    count = inside.sum(-1).clamp(min=1)
+    heard = nn.functional.pad(x * mask[:, None], (0, short))
+    grouped = heard.reshape(*x.shape[:2], -1, by)
+    return grouped.sum(-1) / count[:, None], inside.any(-1)
 
 
 def halve_mask(mask: Tensor) -> Tensor:

@@ -84,13 +84,13 @@ class TeacherRecipe:
     rooms: bool = True
     linear: bool = False
     window_s: float = 3.0
-    batch_size: int = 32
-    n_masks: int = 2
+    batch_size: int = 8
+    n_masks: int = 0
     smoothing: float = 0.1
     members: int = 1
     validation_share: float = 0.0
     fit: FitSettings = field(
-        default_factory=lambda: FitSettings(epochs=40, learning_rate=5e-4, ema=0.98)
+        default_factory=lambda: FitSettings(epochs=40, learning_rate=1e-3, ema=0.995)
     )
 
     def to_dict(self) -> dict[str, Any]:
@@ -176,6 +176,7 @@ def build_model(
     )
     model = CrossAttentionModel(config)
     model.standardise.fit(*tracks["acoustic"].statistics(clips))
+    model.semantic_standardise.fit(*tracks["semantic"].statistics(clips))
     if "utterance" in tracks:
         model.utterance_standardise.fit(*tracks["utterance"].statistics(clips))
     return model
@@ -343,7 +344,7 @@ def save_teacher(
     model: CrossAttentionModel | DepthWeightedModel, name: str, facts: dict[str, Any], path: Path
 ) -> None:
     """Write weights and description so that the file is there whole or not at all."""
-    description = {"model": name, "version": 1, "config": model.config.to_dict(), "training": facts}
+    description = {"model": name, "version": 2, "config": model.config.to_dict(), "training": facts}
     tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
     with replace_file(path) as file:
         file.write(save(tensors, {"edge-ser": json.dumps(description)}))

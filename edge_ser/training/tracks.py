@@ -45,13 +45,17 @@ class Track:
     rate_hz: float | None
 
     def statistics(self, clips: Sequence[Clip]) -> tuple[Tensor, Tensor]:
-        """Mean and deviation ``(rows,)`` of the first axis over all copies of ``clips``."""
+        """Mean and deviation over the frames of all copies of ``clips``.
+
+        One of each for every row, ``(rows,)``; of arrays with layers, layer after layer.
+        """
         total: Any = 0.0
         squares: Any = 0.0
         count = 0
         for clip in clips:
             for array in self.values[clip]:
-                table = array.astype(np.float64).reshape(array.shape[0], -1)
+                frames = 1 if self.rate_hz is None else array.shape[-1]
+                table = array.astype(np.float64).reshape(-1, frames)
                 total = total + table.sum(axis=1)
                 squares = squares + (table**2).sum(axis=1)
                 count += table.shape[1]

@@ -13,7 +13,7 @@ from edge_ser.models.depth_weighted import (
     DepthWeightedConfig,
     DepthWeightedModel,
 )
-from edge_ser.models.utterance import pool_tokens
+from edge_ser.models.utterance import pool_frames, pool_tokens
 
 SMALL_CROSS = {
     "acoustic_rows": 12,
@@ -205,6 +205,9 @@ def test_pooled_tokens_are_means_of_what_lies_in_the_clip() -> None:
     assert inside.tolist() == [[True, True, True], [True, True, False]]
     assert pooled[0, 0, :, 0].tolist() == [2.0, 8.0, 12.0]
     assert pooled[1, 0, :, 0].tolist() == [2.0, 6.0, 0.0]
+    across, beside = pool_frames(x[:, 0].transpose(1, 2), mask, 3)
+    torch.testing.assert_close(across.transpose(1, 2), pooled[:, 0])
+    assert torch.equal(beside, inside)
     whole, same = pool_tokens(x, mask, 1)
     assert whole is x
     assert same is mask
