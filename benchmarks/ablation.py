@@ -30,7 +30,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "no-states": ("distill", "--states", "0"),
     "no-summary": ("distill", "--summary", "0"),
     "with-relation": ("distill", "--relation", "0.2"),
-    "one-layer": ("distill", "--layers", "2"),
+    "three-layers": ("distill", "--layers", "1,2,3"),
     "with-warp": ("distill", "--warp", "0.12"),
     "states-only": ("distill", "--label", "0", "--verdict", "0"),
 }

@@ -28,10 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layers",
         type=layer_numbers,
-        default=(1, 2, 3),
+        default=(2,),
         metavar="I,J,…",
         help="its hidden states: each has a classifier that votes, and the depths of the student "
-        "guess them from first to last (default: 1,2,3)",
+        "guess them from first to last (default: 2)",
     )
     parser.add_argument(
         "--unlabelled",

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_ser.cli import train_student, train_teacher
+from edge_ser.cli import learning, train_student, train_teacher
 from edge_ser.cli.bounds import real, whole
 from edge_ser.cli.options import add_json, add_seed, corpus_folders, print_json
 from edge_ser.corpora.folds import PROTOCOLS
@@ -69,16 +69,21 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--warp",
         type=real(0.0, 0.5),
-        default=0.0,
         metavar="F",
         help="students hear each crop from a vocal tract up to this share shorter or longer, "
         "0.12 for example (default: 0)",
     )
-    parser.add_argument("--epochs", type=int, metavar="N")
+    parser.add_argument(
+        "--clean-share",
+        type=real(0.0, 1.0),
+        metavar="P",
+        help="how often students hear a crop without another room, noise or microphone",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="(default: DIR of the run/cache)")
     parser.add_argument("--resume", action="store_true", help="go on where a killed run was")
     parser.add_argument("--workers", type=whole(1, 1024), default=os.cpu_count() or 1, metavar="N")
+    learning.add_arguments(parser)
     add_seed(parser)
     add_json(parser)
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edge_ser.cli.learning import given
 from edge_ser.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ __all__ = ["SIZES", "recipe_of", "run"]
 
 SIZES = {
     "large": {"stem": 64, "trunk": 128, "heads": 8, "fused": 192},
-    "medium": {"stem": 48, "trunk": 80, "heads": 5, "fused": 128},
+    "medium": {"stem": 64, "trunk": 112, "heads": 7, "fused": 160},
+    "compact": {"stem": 48, "trunk": 80, "heads": 5, "fused": 128},
     "small": {"stem": 32, "trunk": 48, "heads": 3, "fused": 96},
 }
 
@@ -30,24 +32,41 @@ def recipe_of(options: argparse.Namespace, labels: tuple[str, ...], taught: bool
 
     Args:
         taught: by a teacher, which keeps the student from learning clips by heart: no
-            speaker is held back to choose the epoch.
+            speaker is held back to choose the epoch. Many epochs with channels dropped and
+            features masked pay off then; without a teacher they only slow the student down.
     """
     from dataclasses import replace
 
     from edge_ser.models import StudentConfig
     from edge_ser.training.run_student import StudentRecipe
 
+    if options.epochs is not None and options.epochs < 1:
+        raise UsageError(f"--epochs must be at least 1, got {options.epochs}")
     recipe = StudentRecipe(config=StudentConfig(labels=labels, **SIZES[options.size]))
-    recipe = replace(recipe, warp=options.warp)
-    settings = replace(recipe.fit, seed=options.seed)
     if taught:
+        config, settings = recipe.config, replace(recipe.fit, learning_rate=2e-3, epochs=24)
         recipe = replace(recipe, validation_share=0.0)
-        settings = replace(settings, epochs=20)
-    if options.epochs is not None:
-        if options.epochs < 1:
-            raise UsageError(f"--epochs must be at least 1, got {options.epochs}")
-        settings = replace(settings, epochs=options.epochs)
-    return replace(recipe, fit=settings)
+    else:
+        config = replace(recipe.config, dropout=0.0, readout_dropout=0.0)
+        settings = replace(recipe.fit, learning_rate=2e-3, ema=0.995, epochs=40)
+        recipe = replace(recipe, batch_size=8, n_masks=0, clean_share=0.6)
+    of_config = given(options, dropout="dropout", head_dropout="readout_dropout")
+    of_recipe = given(
+        options, batch_size="batch_size", masks="n_masks", warp="warp", clean_share="clean_share"
+    )
+    of_fit = given(
+        options,
+        epochs="epochs",
+        learning_rate="learning_rate",
+        ema="ema",
+        weight_decay="weight_decay",
+    )
+    return replace(
+        recipe,
+        **of_recipe,
+        config=replace(config, **of_config),
+        fit=replace(settings, seed=options.seed, **of_fit),
+    )
 
 
 def run(

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from edge_ser.cli.bounds import layer_numbers, real, whole
+from edge_ser.cli.bounds import layer_numbers, whole
+from edge_ser.cli.learning import given
 from edge_ser.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,28 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a linear classifier on means and deviations of the features has half of the say",
     )
     both.add_argument("--members", type=int, default=1, metavar="N", help="seeds averaged a fold")
-    both.add_argument("--batch-size", type=int, default=8, metavar="N", help="(default: 8)")
-    both.add_argument("--learning-rate", type=real(above=True), metavar="R")
-    both.add_argument(
-        "--dropout", type=real(0, 0.9), metavar="P", help="of what a layer gives (default: 0)"
-    )
-    both.add_argument(
-        "--head-dropout", type=real(0, 0.9), metavar="P", help="before the classifier (default: 0)"
-    )
-    both.add_argument(
-        "--masks",
-        type=whole(0, 16),
-        default=0,
-        metavar="N",
-        help="stretches and bands of the features that are blanked in training (default: 0)",
-    )
-    both.add_argument(
-        "--ema",
-        type=real(0, 0.99999),
-        metavar="D",
-        help="decay a step of the average of the weights that is kept (default: 0.995)",
-    )
-    both.add_argument("--weight-decay", type=real(0), metavar="R", help="(default: 0.05)")
     both.add_argument(
         "--validation",
         type=float,
@@ -173,7 +152,7 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
     from edge_ser.models.depth_weighted import DepthWeightedConfig
     from edge_ser.training.teachers import TeacherRecipe
 
-    for flag, least in (("members", 1), ("copies", 0), ("batch_size", 2)):
+    for flag, least in (("members", 1), ("copies", 0)):
         if getattr(options, flag) < least:
             raise UsageError(f"--{flag.replace('_', '-')} must be at least {least}")
     if not 0 <= options.validation <= 0.5:
@@ -181,11 +160,7 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
     width = {}
     if options.width is not None:  # heads of 32 channels, as at full size
         width = {"width": options.width, "heads": max(1, options.width // 32)}
-    dropouts = {
-        name: getattr(options, name)
-        for name in ("dropout", "head_dropout")
-        if getattr(options, name) is not None
-    }
+    dropouts = given(options, dropout="dropout", head_dropout="head_dropout")
     config: CrossAttentionConfig | DepthWeightedConfig
     try:
         if options.model == "cross-attention":
@@ -222,13 +197,15 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
         copies=options.copies,
         rooms=not options.no_rooms,
         linear=options.linear,
-        batch_size=options.batch_size,
-        n_masks=options.masks,
+        **given(options, batch_size="batch_size", masks="n_masks"),
         members=options.members,
         validation_share=options.validation,
     )
-    chosen: dict[str, Any] = {"seed": options.seed}
-    for name in ("epochs", "learning_rate", "ema", "weight_decay"):
-        if getattr(options, name) is not None:
-            chosen[name] = getattr(options, name)
-    return replace(recipe, fit=replace(recipe.fit, **chosen))
+    chosen = given(
+        options,
+        epochs="epochs",
+        learning_rate="learning_rate",
+        ema="ema",
+        weight_decay="weight_decay",
+    )
+    return replace(recipe, fit=replace(recipe.fit, seed=options.seed, **chosen))

@@ -26,14 +26,14 @@ class StudentConfig:
     labels: tuple[str, ...] = SIX_LABELS
     n_mels: int = 64
     step_frames: int = 8
-    stem: int = 48  # channels of each branch at 50 Hz
-    trunk: int = 80  # channels of each branch at 25 Hz
-    heads: int = 5  # of the cross-attention, 16 channels each
+    stem: int = 64  # channels of each branch at 50 Hz
+    trunk: int = 112  # channels of each branch at 25 Hz
+    heads: int = 7  # of the cross-attention, 16 channels each
     context: int = 64  # tokens of left context of the cross-attention, 2.56 s
-    fused: int = 128  # channels after depth-weighted fusion
+    fused: int = 160  # channels after depth-weighted fusion
     span_tokens: float = 75.0  # heard tokens after which the memory has faded to 1/e, 3 s
-    dropout: float = 0.0  # of whole channels of the trunk
-    readout_dropout: float = 0.0  # of what the classifier sees
+    dropout: float = 0.1  # of whole channels of the trunk
+    readout_dropout: float = 0.2  # of what the classifier sees
 
     def __post_init__(self) -> None:
         check_labels(self.labels)

@@ -49,12 +49,12 @@ class FitSettings:
         patience: epochs without a better validation before stopping, 0 for never.
     """
 
-    epochs: int = 40
-    learning_rate: float = 2e-3
+    epochs: int = 90
+    learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup_epochs: float = 2.0
     clip_norm: float = 5.0
-    ema: float = 0.995
+    ema: float = 0.998
     patience: int = 0
     seed: int = 0
 

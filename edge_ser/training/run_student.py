@@ -73,9 +73,9 @@ class StudentRecipe:
     fit: FitSettings = field(default_factory=FitSettings)
     loss: StudentLoss = field(default_factory=StudentLoss)
     frames: int = 256
-    batch_size: int = 8
-    n_masks: int = 0
-    clean_share: float = 0.6
+    batch_size: int = 32
+    n_masks: int = 1
+    clean_share: float = 0.4
     voices: int = 3
     rooms: int = 2
     warp: float = 0.0
