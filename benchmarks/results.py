@@ -158,7 +158,7 @@ def page(
         "Figures are mean ± standard deviation over the folds, in percent. UAR is the mean "
         "recall of the labels. No epoch or threshold was chosen on test clips. “Training clips” is "
         "the accuracy of the network on all the clips that it learnt from: where it is low too, "
-        "too little was learnt.",
+        "too little was learnt (–: the run did not record it).",
     ]
     for protocol in sorted({run["protocol"] for run in runs}):
         lines += ["", f"## {protocol}", "", NOTES.get(protocol, "").capitalize() + ".", ""]
