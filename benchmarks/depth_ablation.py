@@ -124,3 +124,7 @@ def table(reports: Mapping[str, Mapping[str, Any]], recipe: str) -> str:
                 f"| {learnt(found['folds'])} |"
             )
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
