@@ -1,9 +1,9 @@
 r"""What each lesson of the distillation is worth: the same folds and seed with one left out.
 
     python -m benchmarks.ablation --data emodb=DIR --data ravdess=DIR --out runs/ablation \
-        [--unlabelled tess=DIR] [--fold 0] [--epochs 20] [--only plain,distilled]
+        [--unlabelled tess=DIR] [--fold 0] [--epochs 20] [--only plain,distilled] [-- --dropout 0 …]
 
-Trains what is not there yet, one after the other, and prints the table of
+What stands behind `--` goes to every command as it is. Trains what is not there yet, one after the other, and prints the table of
 `benchmarks.student_table`. A killed ablation goes on where it was.
 """
 
@@ -50,15 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default=",".join(ROWS), metavar="A,B", help="rows to train")
     for flag in ("fold", "epochs", "size", "seed", "cache", "workers"):
         parser.add_argument(f"--{flag}", metavar="X", help="as of edge-ser distill")
-    options = parser.parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    cut = words.index("--") if "--" in words else len(words)
+    options = parser.parse_args(words[:cut])
     try:
-        return _run(options)
+        return _run(options, words[cut + 1 :])
     except EdgeSerError as error:
         print(f"ablation: {error}", file=sys.stderr)
         return error.exit_status
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, more: Sequence[str]) -> int:
     names = [name.strip() for name in options.only.split(",")]
     unknown = [name for name in names if name not in ROWS]
     if unknown:
@@ -67,6 +69,7 @@ def _run(options: argparse.Namespace) -> int:
     for flag in ("fold", "epochs", "size", "seed", "workers"):
         if getattr(options, flag) is not None:
             shared += [f"--{flag}", getattr(options, flag)]
+    shared += more
     shared += ["--cache", options.cache or str(options.out / "cache"), "--resume"]
     sound = [word for value in options.unlabelled for word in ("--unlabelled", value)]
     runs = {name: options.out / name for name in names}
