@@ -3,8 +3,8 @@ r"""What each lesson of the distillation is worth: the same folds and seed with 
     python -m benchmarks.ablation --data emodb=DIR --data ravdess=DIR --out runs/ablation \
         [--unlabelled tess=DIR] [--fold 0] [--epochs 20] [--only plain,distilled] [-- --dropout 0 …]
 
-What stands behind `--` goes to every command as it is. Trains what is not there yet, one after the other, and prints the table of
-`benchmarks.student_table`. A killed ablation goes on where it was.
+What stands behind `--` goes to every command as it is. Trains what is not there yet, one after the
+other, and prints the table of `benchmarks.student_table`. A killed ablation goes on where it was.
 """
 
 from __future__ import annotations
