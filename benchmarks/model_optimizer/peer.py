@@ -107,7 +107,7 @@ def quantize_there(
     result = json.loads((folder / "result.json").read_text())
     forms = []
     for job, item in zip(jobs, order, strict=True):
-        error = result["forms"][item["file"]].get("error", "")
-        model = None if error else onnx.load(folder / str(item["file"]))
-        forms.append(Quantized(job, model, error))
+        refusal = result["forms"][item["file"]].get("error", "")
+        model = None if refusal else onnx.load(folder / str(item["file"]))
+        forms.append(Quantized(job, model, refusal))
     return forms, result["versions"]
