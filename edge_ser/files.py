@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_writable",
+    "destination_of",
     "exchange",
     "put_file",
     "read_regular",
@@ -57,7 +58,7 @@ def replace_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     """
     from edge_ser.parts import claim
 
-    path = _place(path)
+    path = destination_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = claim(path)
@@ -101,7 +102,7 @@ def check_writable(path: Path) -> None:
     """
     import tempfile
 
-    path = _place(path)
+    path = destination_of(path)
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -111,7 +112,7 @@ def check_writable(path: Path) -> None:
         raise cannot_write(path, error) from error
 
 
-def _place(path: Path) -> Path:
+def destination_of(path: Path) -> Path:
     """Where ``path`` leads to; a rename would put a file in the place of a link or a device.
 
     Raises:

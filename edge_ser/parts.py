@@ -154,14 +154,16 @@ def _emptied(handle: int, path: Path) -> bool:
 
 def _sweep(place: Path, slot: int) -> None:
     """Remove what killed writers left in the slots from ``slot`` on."""
-    while os.path.lexists(path := _slot(place, slot)):
+    for later in range(slot, _SLOTS):
+        path = _slot(place, later)
+        if not os.path.lexists(path):
+            continue
         handle = _open(path, path.is_dir())
         if handle is not None:
             with contextlib.suppress(OSError):  # a file system without locks
                 if _lock(handle) and _is_at(handle, path):
                     remove(path)
             os.close(handle)
-        slot += 1
 
 
 def _remove_empty(handle: int, path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from edge_ser.errors import EdgeSerError, OutputError, cannot_write
-from edge_ser.files import put_file, replace_file
+from edge_ser.files import check_writable, destination_of, put_file, replace_file
 from edge_ser.parts import claim
 
 __all__ = ["GrowingFile", "completing"]
@@ -30,15 +30,19 @@ class GrowingFile:
     so far stays, and nothing more is taken: the stream that is written about goes on.
 
     Args:
-        path: where the file will stand; None to decide that at the end.
+        path: where the file will stand, behind links if it is one; None to decide at the end.
         max_bytes: size at which the file ends, None for no such limit.
 
     Raises:
-        InputError: no file can be made there.
+        InputError: no file can be made there, or it is a folder, a device or a pipe.
         OutputError: the disk is full already.
     """
 
     def __init__(self, path: Path | None, *, max_bytes: int | None = None) -> None:
+        if path is not None:
+            # What cannot stand there is refused now and not when all has been written.
+            check_writable(path)
+            path = destination_of(path)
         self._path = path
         self._max_bytes = max_bytes
         self._ended = False

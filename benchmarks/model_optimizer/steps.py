@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge_ser.audio import load_mono
 from edge_ser.calibration import FloatStepper, activation_ranges, choose_clips, part_speakers
 from edge_ser.converters.attention import pad_heads
+from edge_ser.converters.bias_correction import bias_corrected
 from edge_ser.converters.forms import FloatForm, Range, quantizable
 from edge_ser.converters.step_graph import StepModel, build_step, state_specs
 from edge_ser.converters.tensorrt_forms import TensorRtFloatForm
@@ -92,7 +93,8 @@ def our_form(material: Material, method: str) -> onnx.ModelProto:
         method,
     )
     spans = {name: Range(*span) for name, span in found.ranges.items()}
-    return tensorrt_step(weights, spans).onnx
+    means = {name: np.asarray(values, np.float32) for name, values in found.means.items()}
+    return tensorrt_step(bias_corrected(weights, means, 8), spans).onnx
 
 
 def calibration_feeds(step: StepModel, material: Material) -> dict[str, NDArray[Any]]:

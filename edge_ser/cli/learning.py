@@ -7,7 +7,13 @@ from typing import Any
 
 from edge_ser.cli.bounds import real, whole
 
-__all__ = ["add_arguments", "given"]
+__all__ = ["FLAGS", "add_arguments", "given"]
+
+FLAGS = (
+    "epochs", "batch_size", "learning_rate", "weight_decay", "ema", "dropout", "head_dropout",
+    "masks",
+)  # fmt: skip
+"""Their names among the parsed options."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "learning", "Defaults are the model's own and are kept with what was trained."
     )
-    group.add_argument("--epochs", type=int, metavar="N")
+    group.add_argument("--epochs", type=whole(1), metavar="N")
     group.add_argument("--batch-size", type=whole(2, 4096), metavar="N", help="clips at once")
     group.add_argument("--learning-rate", type=real(above=True), metavar="R")
     group.add_argument("--weight-decay", type=real(0), metavar="R")

@@ -38,31 +38,31 @@ def run_mic(
 
     recognizer = open_recognizer(options)
     deadlines = DeadlineWatcher()
-    trace = TraceHook(options.trace) if options.trace else None
     every = options.every if options.every is not None else (1 if options.jsonl else 5)
-    live = LiveStream(
-        recognizer,
-        "mic0",
-        utterances=utterance_settings(options),
-        smoothing=smoothing_settings(options),
-        hooks=[deadlines, *([trace] if trace else [])],
-        every=every,
-    )
-    listener = Listener(
-        live,
-        opener(options.input, recognizer.rate_hz),
-        show,
-        rate_hz=recognizer.rate_hz,
-        deadlines=deadlines,
-        waits=options.input.startswith("tcp-listen:"),
-    )
-    # Stopped by systemd or by Ctrl-C, the last events are told and the files completed.
-    signal.signal(signal.SIGTERM, lambda *_: listener.stop())
     with contextlib.ExitStack() as closing:
-        if options.record is not None:
-            closing.enter_context(Recording(options.record, live))
+        trace = TraceHook(options.trace) if options.trace else None
         if trace is not None:
             closing.push(completing(trace.close))
+        live = LiveStream(
+            recognizer,
+            "mic0",
+            utterances=utterance_settings(options),
+            smoothing=smoothing_settings(options),
+            hooks=[deadlines, *([trace] if trace else [])],
+            every=every,
+        )
+        listener = Listener(
+            live,
+            opener(options.input, recognizer.rate_hz),
+            show,
+            rate_hz=recognizer.rate_hz,
+            deadlines=deadlines,
+            waits=options.input.startswith("tcp-listen:"),
+        )
+        # Stopped by systemd or by Ctrl-C, the last events are told and the files completed.
+        signal.signal(signal.SIGTERM, lambda *_: listener.stop())
+        if options.record is not None:
+            closing.enter_context(Recording(options.record, live))
         if not options.jsonl:
             show_header(recognizer, options.input)
         with contextlib.suppress(KeyboardInterrupt):

@@ -91,6 +91,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
     need_training_packages()
+    _refuse_idle_flags(options)
     labels, tested, extra, folds, chosen = selection(options)
     if options.model == "student":
         report = train_student.run(options, folds, chosen, tested, extra, labels)
@@ -105,6 +106,20 @@ def execute(options: argparse.Namespace) -> int:
     else:
         show(report)
     return 0
+
+
+def _refuse_idle_flags(options: argparse.Namespace) -> None:
+    """Flags that the chosen model would not heed.
+
+    Raises:
+        UsageError: naming the first.
+    """
+    idle: tuple[str, ...] = () if options.model == "student" else ("warp", "clean_share")
+    if options.model.startswith("baseline-"):
+        idle += learning.FLAGS
+    for flag in idle:
+        if getattr(options, flag) is not None:
+            raise UsageError(f"--{flag.replace('_', '-')} has no part in training {options.model}")
 
 
 def selection(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edge_ser.cli.learning import given
-from edge_ser.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,8 +39,6 @@ def recipe_of(options: argparse.Namespace, labels: tuple[str, ...], taught: bool
     from edge_ser.models import StudentConfig
     from edge_ser.training.run_student import StudentRecipe
 
-    if options.epochs is not None and options.epochs < 1:
-        raise UsageError(f"--epochs must be at least 1, got {options.epochs}")
     recipe = StudentRecipe(config=StudentConfig(labels=labels, **SIZES[options.size]))
     if taught:
         config, settings = recipe.config, replace(recipe.fit, learning_rate=2e-3, epochs=24)

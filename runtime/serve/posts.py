@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 from edge_ser.errors import EdgeSerError, InputError, UsageError
@@ -14,6 +15,7 @@ from edge_ser.runtime.serve.web import ClientDisconnect, JSONResponse, Request, 
 __all__ = ["PostRoutes"]
 
 _LARGEST_HOLD = 2**16
+_LEAST_BYTES_S = 1000  # of a body; compressed speech is as long as it is heard
 
 
 class Stalled(InputError):
@@ -51,11 +53,12 @@ class PostRoutes:
 
         Raises:
             TooLong: it is larger than ``limit`` bytes.
-            Stalled: nothing of it came for a while.
+            Stalled: nothing of it came for a while, or it comes too slowly.
             ClientDisconnect: its sender went away.
         """
         body, chunks = bytearray(), aiter(request.stream())
         patience_s = self._service.settings.receive_timeout_s
+        began = time.monotonic()
         while True:
             try:
                 body += await asyncio.wait_for(anext(chunks), patience_s)
@@ -65,6 +68,9 @@ class PostRoutes:
                 raise Stalled(f"nothing of the body came for {patience_s:g} s") from None
             if len(body) > limit:
                 raise TooLong(f"the upload is larger than {limit} bytes{how}")
+            # Drop by drop, a few senders would keep everybody else out.
+            if time.monotonic() - began > patience_s + len(body) / _LEAST_BYTES_S:
+                raise Stalled(f"the body comes at less than {_LEAST_BYTES_S} bytes a second")
 
     async def hold(self, request: Request) -> Response:
         """Hold or release listening."""

@@ -13,7 +13,13 @@ from making.students import TINY, mel_of, random_student
 from edge_ser.calibration import activation_ranges
 from edge_ser.converters.bias_correction import bias_corrected, product_inputs
 from edge_ser.converters.cpu_step import WEIGHT_BITS, build_cpu_step
-from edge_ser.converters.forms import FloatForm, Range, quantizable, quantize_weight
+from edge_ser.converters.forms import (
+    FloatForm,
+    Range,
+    quantizable,
+    quantize_weight,
+    unsigned_grid,
+)
 from edge_ser.converters.step_graph import StepModel, build_step, state_specs
 from edge_ser.converters.stepping import logits_of
 from edge_ser.converters.weights import StepWeights, fold_student
@@ -66,6 +72,33 @@ def test_a_rounded_layer_keeps_the_mean_of_its_outputs() -> None:
         found = np.einsum("oik,oi->o", rounded, mean) + after.bias
         np.testing.assert_allclose(found, wanted, atol=1e-4)
         assert np.abs(without - wanted).max() > 0.01
+
+
+def test_fused_parts_are_rounded_with_their_scales_in_the_weights() -> None:
+    """The exact shift of the fusion and of both attentions, as ``cpu_step`` rounds them."""
+    weights = fold_student(random_student(TINY))
+    ranges, means = measured(weights)
+    corrected = bias_corrected(weights, means, 4, ranges)
+    attentions = (weights.middle_attention.name, weights.high_attention.name)
+    outs = [ranges[f"{name}.out"] for name in attentions]
+    both = Range(min(span.low for span in outs), max(span.high for span in outs))
+    for name in ("fuse", "middle_attention", "high_attention"):
+        before, after = getattr(weights, name), getattr(corrected, name)
+        sources = product_inputs(weights)[before.name]
+        mean = np.concatenate([means[source] for source in sources])
+        scale = np.concatenate(
+            [
+                np.full(
+                    len(means[source]),
+                    unsigned_grid(both if source.endswith(".out") else ranges[source]).scale,
+                )
+                for source in sources
+            ]
+        )
+        stored, scales = quantize_weight((before.weight * scale[:, None]).astype(np.float32), 4)
+        rounded = stored[:, :, 0] * scales[:, None] / scale
+        wanted = before.weight[:, :, 0] @ mean + before.bias
+        np.testing.assert_allclose(rounded @ mean + after.bias, wanted, atol=1e-4)
 
 
 def test_the_step_for_cpus_is_nearer_to_the_float_step() -> None:

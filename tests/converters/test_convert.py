@@ -108,6 +108,25 @@ def test_the_page_has_its_figures_and_loads_nothing(report: dict[str, Any]) -> N
     assert "<script" not in page
 
 
+def test_every_rounded_form_has_its_biases_corrected(
+    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edge_ser.converters import convert as module
+
+    asked: list[tuple[int, bool, int]] = []
+    real = module.bias_corrected
+
+    def spy(weights: Any, means: Any, bits: int, ranges: Any = None, keep: Any = ()) -> Any:
+        corrected = real(weights, means, bits, ranges, keep)
+        assert (corrected.fuse.bias != weights.fuse.bias).any() or "fuse" in keep
+        asked.append((bits, ranges is not None, len(keep)))
+        return corrected
+
+    monkeypatch.setattr(module, "bias_corrected", spy)
+    assert run(made, tmp_path / "pack", "--without-test-speakers", *LOOSE) == 0
+    assert sorted(asked) == [(7, True, 0), (7, True, 2), (8, False, 0)]
+
+
 def test_a_missed_gate_is_status_3_and_leaves_no_pack(
     made: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,26 @@ from edge_ser.runtime.live import LiveStream
 from edge_ser.runtime.record import Recording, replay
 
 
+def test_a_place_where_no_file_can_stand_is_told_before_anything_is_written(
+    recognizer: Recognizer, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("", "pipe"):
+        with pytest.raises(InputError, match="cannot write"):
+            Recording(tmp_path / name, LiveStream(recognizer, gate=LoudnessGate()))
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_link_stays_and_leads_to_the_recording(recognizer: Recognizer, tmp_path: Path) -> None:
+    (tmp_path / "link.ser").symlink_to(tmp_path / "there.ser")
+    live = LiveStream(recognizer, gate=LoudnessGate())
+    with Recording(tmp_path / "link.ser", live):
+        live.push(voice(0.5))
+        live.finish()
+    assert (tmp_path / "link.ser").is_symlink()
+    assert list(replay(tmp_path / "there.ser", recognizer)) is not None
+
+
 @pytest.fixture
 def recorded(recognizer: Recognizer, tmp_path: Path) -> tuple[Path, list[Event]]:
     talk = np.concatenate([silence(0.5), voice(1.0), silence(1), voice(0.7, 5), silence(1)])

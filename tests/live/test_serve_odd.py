@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import resource
@@ -123,6 +124,23 @@ def test_an_upload_that_stands_still_gives_its_place_back(served: Served) -> Non
         assert status == 503
         assert "try again" in json.loads(text)["error"]
         assert stalled.recv(100).startswith(b"HTTP/1.1 408 ")
+    assert served.get("/v1/file", wav(1.0))[0] == 200
+
+
+def test_an_upload_drop_by_drop_gives_its_place_back(served: Served) -> None:
+    """Each drop comes in time, all of them together never end."""
+    head = b"POST /v1/file HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9999\r\n\r\nRIFF"
+    with socket.create_connection(("127.0.0.1", served.port), 10) as dripping:
+        dripping.sendall(head)
+        dripping.settimeout(served.service.settings.receive_timeout_s / 4)
+        deadline = time.monotonic() + 20
+        while True:
+            assert time.monotonic() < deadline
+            with contextlib.suppress(TimeoutError):
+                answer = dripping.recv(100)
+                break
+            dripping.sendall(b"x")
+        assert answer.startswith(b"HTTP/1.1 408 ")
     assert served.get("/v1/file", wav(1.0))[0] == 200
 
 

@@ -160,6 +160,13 @@ def test_wrong_flags_are_refused(
     for flags in (("--dropout", "1"), ("--masks", "-1"), ("--ema", "1"), ("--weight-decay", "x")):
         assert train("depth-weighted", corpus, tmp_path / "x", *flags) == 2
         assert flags[0] in capsys.readouterr().err
+    for kind, flag in (
+        ("cross-attention", "--warp"), ("depth-weighted", "--clean-share"),
+        ("baseline-egemaps", "--dropout"), ("baseline-encoder", "--learning-rate"),
+    ):  # fmt: skip
+        assert train(kind, corpus, tmp_path / "x", flag, "0.1") == 2
+        assert f"{flag} has no part in training {kind}" in capsys.readouterr().err
+    assert train("student", corpus, tmp_path / "x", "--epochs", "0") == 2
 
 
 def test_unreadable_clips_are_named_or_left_out(
