@@ -82,7 +82,8 @@ def extract(
         keep: what to keep of each array in memory; all of it is stored.
 
     Raises:
-        InputError: a clip cannot be read, or the disk is full (what was stored stays).
+        InputError: a clip cannot be read.
+        OutputError: the disk is full; what was stored stays.
     """
     copies = copies or Copies()
     found: dict[Clip, list[NDArray[Any]]] = {}

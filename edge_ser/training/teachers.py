@@ -124,7 +124,8 @@ def load_features(
         skip: leave out unreadable clips instead of stopping.
 
     Raises:
-        InputError: a clip cannot be read, or the disk is full; what was computed stays.
+        InputError: a clip cannot be read.
+        OutputError: the disk is full; what was computed stays.
     """
     copies = Copies(recipe.copies, seed, rooms=recipe.rooms)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edge_ser.corpora import Clip
-from edge_ser.errors import InputError, UsageError
+from edge_ser.errors import InputError, OutputError, UsageError
 from edge_ser.frontend import LogMel, LogMelSpec
 
 soundfile = pytest.importorskip("soundfile")
@@ -209,7 +209,7 @@ def test_a_full_disk_is_named_and_loses_nothing(
     monkeypatch.setattr(
         np, "savez", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
     )
-    with pytest.raises(InputError, match="No space left on device"):
+    with pytest.raises(OutputError, match="No space left on device"):
         extract(clips, extractor, tmp_path / "cache")
     monkeypatch.undo()
     assert not list((tmp_path / "cache").rglob(".*"))

@@ -59,7 +59,8 @@ def encoder_states(
 
     Raises:
         UsageError: a layer that the encoder does not have.
-        InputError: an encoder or clip that cannot be read, or a full disk.
+        InputError: an encoder or clip that cannot be read.
+        OutputError: the disk is full.
     """
     encoder = open_encoder(name)
     kept = tuple(range(encoder.n_layers) if layers is None else layers)
