@@ -99,7 +99,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _joined(folds: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     """One report of folds that were trained one at a time, of those that are there."""
     run = {**folds[0], "name": name, "corpora": {}}
-    run["command"] = re.sub(r" --fold \d+", "", run["command"])
+    if len(folds) > 1:  # one command without the flag stands for all of them
+        run["command"] = re.sub(r" --fold \d+", "", run["command"])
     for corpus in folds[0]["corpora"]:
         each = [fold["corpora"][corpus] for fold in folds]
         figures = [figure for one in each for figure in one["folds"]]
