@@ -154,16 +154,26 @@ def _emptied(handle: int, path: Path) -> bool:
 
 def _sweep(place: Path, slot: int) -> None:
     """Remove what killed writers left in the slots from ``slot`` on."""
-    for later in range(slot, _SLOTS):
-        path = _slot(place, later)
-        if not os.path.lexists(path):
-            continue
+    for path in _standing(place, slot):
         handle = _open(path, path.is_dir())
         if handle is not None:
             with contextlib.suppress(OSError):  # a file system without locks
                 if _lock(handle) and _is_at(handle, path):
                     remove(path)
             os.close(handle)
+
+
+def _standing(place: Path, slot: int) -> list[Path]:
+    """Parts of ``place`` from ``slot`` on; a number that was given back leaves a gap."""
+    first, found = f"{place.parent}/.{place.name}.", []
+    for later in range(slot, _SLOTS):
+        name = f"{first}{later}{_MARK}"  # not a Path, for every write comes by here
+        try:
+            os.lstat(name)
+        except OSError:
+            continue
+        found.append(Path(name))
+    return found
 
 
 def _remove_empty(handle: int, path: Path) -> None:

@@ -36,6 +36,15 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_a_gap_between_leftovers_hides_none(tmp_path: Path) -> None:
+    first, second, third = (claim(tmp_path / "a") for _ in range(3))
+    second.discard()
+    os.close(third.handle)  # as the kernel does when its writer is killed
+    first.discard()
+    claim(tmp_path / "a").discard()
+    assert names(tmp_path) == []
+
+
 def writer(tmp_path: Path, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", HALF, str(tmp_path / "a"), str(tmp_path / "b"), *more]
     root = str(Path(edge_ser.__file__).resolve().parent.parent)
