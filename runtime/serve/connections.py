@@ -6,8 +6,6 @@ import asyncio
 import resource
 from typing import Any
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
-
 __all__ = ["bounded_protocol", "most_connections"]
 
 _REQUESTS = 64  # besides the streams and listeners
@@ -34,6 +32,8 @@ def bounded_protocol(most: int, patience_s: float) -> type[asyncio.Protocol]:
         most: connections at a time; one more is told 503.
         patience_s: how long the head of a request may take, the next one of a connection too.
     """
+
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
     class Bounded(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         def connection_made(self, transport: Any) -> None:
