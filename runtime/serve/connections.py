@@ -32,7 +32,6 @@ def bounded_protocol(most: int, patience_s: float) -> type[asyncio.Protocol]:
         most: connections at a time; one more is told 503.
         patience_s: how long the head of a request may take, the next one of a connection too.
     """
-
     from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
     class Bounded(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
