@@ -14,9 +14,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.rows import chosen_rows, parted
 from benchmarks.student_table import table
 from edge_ser.cli.main import main as edge_ser
-from edge_ser.errors import EdgeSerError, UsageError
+from edge_ser.errors import EdgeSerError
 from edge_ser.files import write_text
 
 __all__ = ["ROWS", "main"]
@@ -54,21 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default=",".join(ROWS), metavar="A,B", help="rows to train")
     for flag in ("fold", "epochs", "size", "seed", "cache", "workers"):
         parser.add_argument(f"--{flag}", metavar="X", help="as of edge-ser distill")
-    words = list(sys.argv[1:] if argv is None else argv)
-    cut = words.index("--") if "--" in words else len(words)
-    options = parser.parse_args(words[:cut])
+    own, more = parted(argv)
+    options = parser.parse_args(own)
     try:
-        return _run(options, words[cut + 1 :])
+        return _run(options, more)
     except EdgeSerError as error:
         print(f"ablation: {error}", file=sys.stderr)
         return error.exit_status
 
 
 def _run(options: argparse.Namespace, more: Sequence[str]) -> int:
-    names = [name.strip() for name in options.only.split(",")]
-    unknown = [name for name in names if name not in ROWS]
-    if unknown:
-        raise UsageError(f"--only {unknown[0]}: choose of {', '.join(ROWS)}")
+    names = chosen_rows(options.only, ROWS)
     shared = [word for value in options.data for word in ("--data", value)]
     for flag in ("fold", "epochs", "size", "seed", "workers"):
         if getattr(options, flag) is not None:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import learnt
+from benchmarks.rows import chosen_rows, parted
 from edge_ser.cli.main import main as edge_ser
-from edge_ser.errors import EdgeSerError, InputError, UsageError
+from edge_ser.errors import EdgeSerError, InputError
 from edge_ser.files import write_text
 
 __all__ = ["ROWS", "main"]
@@ -39,8 +40,7 @@ ROWS: dict[str, tuple[str, ...]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    cut = words.index("--") if "--" in words else len(words)
+    own, more = parted(argv)
     parser = argparse.ArgumentParser(
         prog="benchmarks.depth_ablation",
         description=__doc__,
@@ -51,19 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default=",".join(ROWS), metavar="A,B", help="rows to train")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="(default: cache in --out)")
     parser.add_argument("--table", type=Path, metavar="FILE.md", help="write the table there too")
-    options = parser.parse_args(words[:cut])
+    options = parser.parse_args(own)
     try:
-        return _run(options, words[cut + 1 :])
+        return _run(options, more)
     except EdgeSerError as error:
         print(f"depth_ablation: {error}", file=sys.stderr)
         return error.exit_status
 
 
 def _run(options: argparse.Namespace, shared: list[str]) -> int:
-    names = [name.strip() for name in options.only.split(",")]
-    unknown = [name for name in names if name not in ROWS]
-    if unknown:
-        raise UsageError(f"--only {unknown[0]}: choose of {', '.join(ROWS)}")
+    names = chosen_rows(options.only, ROWS)
     data = [word for value in options.data for word in ("--data", value)]
     cache = str(options.cache or options.out / "cache")
     reports: dict[str, dict[str, Any]] = {}
