@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "execute"]
 
 
+LESSONS = {
+    "label": "the labels",
+    "verdict": "the teacher's softened verdicts on what was heard so far",
+    "evidence": "what its classifiers make of each moment and of what was heard so far",
+    "states": "the encoder's states, frame by frame",
+    "summary": "the encoder's states, pooled over the clip",
+    "relation": "which clips of a batch the teacher finds alike",
+}
+"""What the student may learn, by the flag that weighs it."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of ``distill``."""
     parser.add_argument(
@@ -40,13 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CORPUS=DIR",
         help="a corpus whose sound teaches the encoder's states and whose labels are ignored",
     )
-    for name, what in (
-        ("label", "the labels"),
-        ("verdict", "the teacher's softened verdicts"),
-        ("states", "the encoder's states, frame by frame"),
-        ("summary", "the encoder's states, pooled over the clip"),
-        ("relation", "which clips of a batch the teacher finds alike"),
-    ):
+    for name, what in LESSONS.items():
         parser.add_argument(
             f"--{name}", type=real(), metavar="W", help=f"weight of {what}; 0 leaves it out"
         )
@@ -66,11 +71,7 @@ def execute(options: argparse.Namespace) -> int:
     # Clips of other classes have no label to teach, but they are speech of the right speakers.
     extra += [clip for clip in train.all_clips(options.data) if clip not in heard]
     extra += [replace(clip, label="") for clip in train.all_clips(options.unlabelled)]
-    given = {
-        name: getattr(options, name)
-        for name in ("label", "verdict", "states", "summary", "relation")
-        if getattr(options, name) is not None
-    }
+    given = {name: getattr(options, name) for name in LESSONS if getattr(options, name) is not None}
     weights = replace(DistillWeights(), **given)
 
     def teacher_of(bank: FeatureBank) -> Teacher:

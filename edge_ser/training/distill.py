@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_ser.corpora import Clip
-from edge_ser.models.student import Student, StudentOutput
 from edge_ser.training.batches import Batch
+from edge_ser.training.distiller import STATE_DEPTHS, Guesses
+from edge_ser.training.evidence import Evidence, EvidenceScale
 from edge_ser.training.student import StudentLoss
 
-__all__ = ["DistillLoss", "Distiller", "StateScale", "TeacherView", "layer_of_depth"]
+__all__ = ["DistillLoss", "StateScale", "TeacherView", "layer_of_depth"]
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,13 @@ class TeacherView:
     """What the teacher makes of one voice of a clip.
 
     Attributes:
-        logits: ``(labels,)`` its verdict, from a teacher that did not train on this speaker,
-            or None for a clip without a label.
+        evidence: for its verdicts, from classifiers that did not train on this speaker.
         states: ``(layers, n, width)`` speech encoder states.
         summary: ``(layers * width,) float32`` their means, standardised: the speech counts,
             its end most.
     """
 
-    logits: NDArray[np.float32] | None
+    evidence: Evidence
     states: NDArray[np.float16]
     summary: NDArray[np.float32]
 
@@ -49,9 +49,8 @@ class StateScale:
         return scaled
 
 
-STATE_DEPTHS = (0.15, 0.25, 0.6)
-"""Weights of the states as the intermediate and high depth of the semantic branch and the
-fusion guess them."""
+_OF_MOMENTS = 0.25
+"""Weight of the evidence of single moments beside that of what was heard so far."""
 
 
 def layer_of_depth(n_layers: int) -> tuple[int, ...]:
@@ -60,57 +59,22 @@ def layer_of_depth(n_layers: int) -> tuple[int, ...]:
     return tuple(round(depth * (n_layers - 1) / last) for depth in range(last + 1))
 
 
-class Distiller(nn.Module):
-    """A student with throw-away heads that guess what the teacher sees.
-
-    Args:
-        width: of the teacher's states.
-        layers: of the teacher; the summary has all of them side by side.
-        states: have heads that guess the states.
-        summary: have a head that guesses the summary.
-    """
-
-    def __init__(
-        self, student: Student, width: int, layers: int, *, states: bool, summary: bool
-    ) -> None:
-        super().__init__()
-        c = student.config
-        self.student = student
-        self.state_heads = nn.ModuleList(
-            nn.Conv1d(channels, width, 1) for channels in (c.trunk, c.trunk, c.fused) if states
-        )
-        self.summary_head = nn.Conv1d(c.fused, layers * width, 1) if summary else None
-
-    def forward(
-        self, mel: Tensor, context: int | None = None
-    ) -> tuple[StudentOutput, list[Tensor], Tensor | None]:
-        """Student output and what its heads guess.
-
-        Returns:
-            The output, states ``(batch, width, tokens)`` per depth, and the summary ``(batch,
-            layers * width, steps)``.
-        """
-        output = self.student(mel, context)
-        depths = (*output.semantic[1:], output.fused)
-        states = [head(depth) for head, depth in zip(self.state_heads, depths, strict=False)]
-        summary = None if self.summary_head is None else self.summary_head(output.pooled)
-        return output, states, summary
-
-
 @dataclass(frozen=True)
 class DistillLoss:
-    """Encoder states, labels, softened verdicts and utterance summaries of the teacher.
+    """Labels, and what a teacher makes of each moment and of all that was heard so far.
 
     Attributes:
         label_loss: how the labels are learnt.
         views: of each clip, one per voice.
         scale: that standardises the states.
+        evidence_scale: that standardises the evidence and softens the verdicts.
         label: weight of the labels.
         states: weight of the encoder states, mean square distance of standardised values.
         delay_frames: how much earlier than the student's token the state lies, so that it
             shows no future.
-        verdict: weight of its verdicts (Hinton et al. 2015).
-        temperature: that softens them; 1 takes the probabilities as they are.
+        verdict: weight of the teacher's softened verdicts on what was heard so far (Hinton et
+            al. 2015, step by step).
+        evidence: weight of the evidence that they rest on.
         summary: weight of the summary.
         relation: weight of matching the similarities between the clips of a batch (Park et
             al., Relational Knowledge Distillation, 2019).
@@ -120,18 +84,20 @@ class DistillLoss:
     label_loss: StudentLoss
     views: Mapping[Clip, Sequence[TeacherView]]
     scale: StateScale
-    label: float = 0.2
-    states: float = 1.0
+    evidence_scale: EvidenceScale
+    label: float = 0.0
+    states: float = 0.0
     delay_frames: float = 8.0
-    verdict: float = 0.5
-    temperature: float = 1.0
-    summary: float = 0.5
+    verdict: float = 0.0
+    evidence: float = 0.0
+    summary: float = 0.0
     relation: float = 0.0
     states_per_frame: float = 160.0 / 384.0
 
     def __call__(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Tensor:
         """Scalar loss of ``batch``."""
-        output, states, summary = model(batch.mel, int(rng.choice(self.label_loss.contexts)))
+        guesses: Guesses = model(batch.mel, int(rng.choice(self.label_loss.contexts)))
+        output, states, summary, evidence = guesses
         views = [
             self.views[clip][voice] for clip, voice in zip(batch.clips, batch.voices, strict=True)
         ]
@@ -139,33 +105,81 @@ class DistillLoss:
         loss = self.label * self.label_loss.of_logits(output.logits, batch.target, batch.since)
         if self.states and states:
             loss = loss + self.states * self._states(states, views, batch)
-        if self.verdict:
-            loss = loss + self.verdict * self._verdict(output.logits, views, weight)
+        if self.verdict or self.evidence:
+            means, known = self._so_far(views, batch, output.logits.shape[1])
+            share = weight * torch.from_numpy(known).to(weight.device)
+            if self.verdict:
+                loss = loss + self.verdict * self._verdict(output.logits, means, share)
+            if self.evidence and evidence is not None:
+                of_steps, of_tokens = evidence
+                error = _distance(of_steps, self._scaled(means))
+                error = (error * share).sum() / share.sum().clamp(min=1.0)
+                moments = self._moments(of_tokens, views, batch)
+                loss = loss + self.evidence * (error + _OF_MOMENTS * moments)
         target = torch.from_numpy(np.stack([view.summary for view in views])).to(batch.mel.device)
         if self.summary and summary is not None:
-            error = F.smooth_l1_loss(
-                summary, target[:, :, None].expand_as(summary), reduction="none"
-            ).mean(1)
+            error = _distance(summary, target[:, :, None].expand_as(summary))
             loss = loss + self.summary * (error * weight).sum() / weight.sum().clamp(min=1.0)
         if self.relation:
             loss = loss + self.relation * _relation(output.pooled[:, :, -1], target)
         return loss
 
-    def _verdict(self, logits: Tensor, views: list[TeacherView], weight: Tensor) -> Tensor:
-        known = {row: view.logits for row, view in enumerate(views) if view.logits is not None}
-        if not known:
-            return logits.sum() * 0.0
-        rows = list(known)
-        target = torch.from_numpy(np.stack(list(known.values()))).to(logits.device)
-        soft = F.softmax(target / self.temperature, dim=-1)[:, None]
-        guess = F.log_softmax(logits[rows] / self.temperature, dim=-1)
+    def _verdict(self, logits: Tensor, means: NDArray[np.float32], share: Tensor) -> Tensor:
+        soft = torch.from_numpy(self.evidence_scale.verdict(means)).to(logits.device)
+        guess = F.log_softmax(logits, dim=-1)
         divergence = (soft * (soft.clamp(min=1e-8).log() - guess)).sum(-1)
-        share = weight[rows]
-        return self.temperature**2 * (divergence * share).sum() / share.sum().clamp(min=1.0)
+        return (divergence * share).sum() / share.sum().clamp(min=1.0)
+
+    def _so_far(
+        self, views: list[TeacherView], batch: Batch, n_steps: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Mean evidence of what each step has heard of the crop, and where there is any.
+
+        Returns:
+            ``(batch, steps, layers, labels) float32`` and ``(batch, steps) bool``.
+        """
+        ends = (np.arange(n_steps) + 1.0) * (batch.mel.shape[2] / n_steps) - self.delay_frames
+        means = np.zeros((len(views), n_steps, *views[0].evidence.logits.shape[1:]), np.float32)
+        known = np.zeros((len(views), n_steps), np.bool_)
+        for row, view in enumerate(views):
+            origin = int(batch.origin[row])
+            first = max(0, int(origin * self.states_per_frame))
+            running, speech = view.evidence.running(first)
+            index = ((origin + ends) * self.states_per_frame).astype(int) - first
+            begun, index = index >= 0, index.clip(0, len(running) - 1)
+            means[row], known[row] = running[index], begun & speech[index]
+        return means, known
+
+    def _moments(self, guess: Tensor, views: list[TeacherView], batch: Batch) -> Tensor:
+        """Distance of ``(batch, layers * labels, tokens)`` from the evidence of single states."""
+        n_tokens = guess.shape[2]
+        logits = np.zeros((len(views), n_tokens, *views[0].evidence.logits.shape[1:]), np.float32)
+        weight = np.zeros((len(views), n_tokens), np.float32)
+        for row, view in enumerate(views):
+            index, inside = self._heard_at(batch, row, n_tokens, len(view.evidence.weight))
+            logits[row, inside] = view.evidence.logits[index]
+            weight[row, inside] = view.evidence.weight[index]
+        share = torch.from_numpy(weight).to(guess.device)
+        error = _distance(guess, self._scaled(logits))
+        return (error * share).sum() / share.sum().clamp(min=1.0)
+
+    def _scaled(self, logits: NDArray[np.float32]) -> Tensor:
+        """``(batch, times, layers, labels)`` as the evidence head is to guess it."""
+        scaled = self.evidence_scale(logits)
+        return torch.from_numpy(scaled.reshape(*scaled.shape[:2], -1).transpose(0, 2, 1))
+
+    def _heard_at(
+        self, batch: Batch, row: int, n_tokens: int, n_states: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Which states the tokens of a row have just heard, and which tokens heard one."""
+        frames = (np.arange(n_tokens) + 0.5) * (batch.mel.shape[2] / n_tokens) - self.delay_frames
+        frames = frames + int(batch.origin[row])
+        index = (frames * self.states_per_frame).astype(np.int64)
+        inside = (frames >= 0) & (index < n_states)
+        return index[inside], inside
 
     def _states(self, guesses: list[Tensor], views: list[TeacherView], batch: Batch) -> Tensor:
         n_tokens = guesses[0].shape[2]
-        frames = (np.arange(n_tokens) + 0.5) * (batch.mel.shape[2] / n_tokens) - self.delay_frames
         layers = layer_of_depth(len(views[0].states))
         width = views[0].states.shape[2]
         targets = {
@@ -173,10 +187,9 @@ class DistillLoss:
         }
         known = np.zeros((len(views), n_tokens), bool)
         for row, view in enumerate(views):
-            index = ((int(batch.origin[row]) + frames) * self.states_per_frame).astype(int)
-            inside = (frames + int(batch.origin[row]) >= 0) & (index < view.states.shape[1])
+            index, inside = self._heard_at(batch, row, n_tokens, view.states.shape[1])
             for layer, target in targets.items():
-                target[row][:, inside] = self.scale(view.states[layer][index[inside]], layer).T
+                target[row][:, inside] = self.scale(view.states[layer][index], layer).T
             known[row] = inside
         device = guesses[0].device
         mask = torch.from_numpy(known).to(device)
@@ -185,6 +198,11 @@ class DistillLoss:
             error = (guess - torch.from_numpy(targets[layer]).to(device)).square().mean(1)
             loss = loss + share * (error * mask).sum() / mask.sum().clamp(min=1)
         return loss
+
+
+def _distance(guess: Tensor, target: Tensor) -> Tensor:
+    """Huber distance over the rows of ``(batch, rows, times)``, ``(batch, times)``."""
+    return F.smooth_l1_loss(guess, target.to(guess.device), reduction="none").mean(1)
 
 
 def _relation(own: Tensor, other: Tensor) -> Tensor:

@@ -16,8 +16,10 @@ from edge_ser.corpora import Clip
 from edge_ser.models.student import Student
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import Batch, speech_span
-from edge_ser.training.discriminant import linear_classifier
-from edge_ser.training.distill import Distiller, DistillLoss, StateScale, TeacherView
+from edge_ser.training.discriminant import Discriminant
+from edge_ser.training.distill import DistillLoss, StateScale, TeacherView
+from edge_ser.training.distiller import Distiller
+from edge_ser.training.evidence import Evidence, EvidenceScale, clip_means, speech_weight, vote
 from edge_ser.training.extract import Copies
 from edge_ser.training.progress import say
 from edge_ser.training.semantic import EncoderStates, encoder_states
@@ -27,7 +29,6 @@ __all__ = ["DistillWeights", "LinearTeacher"]
 
 _INNER_FOLDS = 6
 _SPAN_S = 3.0  # the teacher forgets as the student's memory does
-_SILENCE = 0.02  # weight of states outside of the speech
 
 Loss = Callable[[nn.Module, Batch, np.random.Generator], Tensor]
 
@@ -36,10 +37,11 @@ Loss = Callable[[nn.Module, Batch, np.random.Generator], Tensor]
 class DistillWeights:
     """What each lesson weighs, see ``DistillLoss``; 0 leaves it out."""
 
-    label: float = 0.2
-    states: float = 1.0
-    verdict: float = 0.5
-    summary: float = 0.5
+    label: float = 0.0
+    states: float = 0.1
+    verdict: float = 1.0
+    evidence: float = 2.0
+    summary: float = 0.0
     relation: float = 0.0
 
 
@@ -114,18 +116,21 @@ class LinearTeacher:
         clip comes from a classifier that has not heard its speaker.
         """
         scale = self._scale(clips)
+        views, evidence_scale = self._views(clips, scale)
         distiller = Distiller(
             student,
             scale.mean.shape[1],
             len(self.states.layers),
             states=self.weights.states > 0,
             summary=self.weights.summary > 0,
+            evidence=self.weights.evidence > 0,
         )
         loss = DistillLoss(
             label_loss,
-            self._views(clips, scale),
+            views,
             scale,
-            states_per_frame=self.states.frame_rate_hz / 100.0,
+            evidence_scale,
+            states_per_frame=self._states_per_frame,
             **vars(self.weights),
         )
         return distiller, loss
@@ -141,7 +146,9 @@ class LinearTeacher:
         deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0)) + 1e-4
         return StateScale(np.float32(mean), np.float32(deviation))
 
-    def _views(self, clips: Sequence[Clip], scale: StateScale) -> dict[Clip, list[TeacherView]]:
+    def _views(
+        self, clips: Sequence[Clip], scale: StateScale
+    ) -> tuple[dict[Clip, list[TeacherView]], EvidenceScale]:
         """Views of each voice of ``clips``, summaries standardised over all of them."""
         pooled = {
             clip: np.stack(
@@ -152,13 +159,13 @@ class LinearTeacher:
             )
             for clip in clips
         }
-        logits = self._verdicts(clips, pooled)
+        evidence, evidence_scale = self._evidence(clips, pooled, scale)
         everything = np.concatenate(list(pooled.values()))
         centre, spread = everything.mean(axis=0), everything.std(axis=0) + 1e-6
-        return {
+        views = {
             clip: [
                 TeacherView(
-                    None if clip not in logits else logits[clip][voice],
+                    evidence[clip][voice],
                     heard,
                     ((pooled[clip][voice] - centre) / spread).reshape(-1),
                 )
@@ -166,51 +173,71 @@ class LinearTeacher:
             ]
             for clip in clips
         }
+        return views, evidence_scale
 
     def _pooled(self, states: NDArray[np.float16], span: tuple[int, int]) -> NDArray[np.float32]:
         """Mean states of the speech ``(layers, width)``, weighted towards its end."""
         n = states.shape[1]
-        per_frame = self.states.frame_rate_hz / 100.0
         age_s = np.arange(n)[::-1] / self.states.frame_rate_hz
-        weight = np.full(n, _SILENCE)
-        weight[int(span[0] * per_frame) : int(np.ceil(span[1] * per_frame))] = 1.0
+        weight = speech_weight(n, span, self._states_per_frame)
         weight = (weight * np.exp(-age_s / _SPAN_S)).astype(np.float32)
         pooled: NDArray[np.float32] = weight @ states.astype(np.float32) / weight.sum()
         return pooled
 
-    def _verdicts(
-        self, clips: Sequence[Clip], pooled: dict[Clip, NDArray[np.float32]]
-    ) -> dict[Clip, NDArray[np.float32]]:
-        """Logits ``(voices, labels)`` of each labelled clip, from other speakers' clips.
+    def _evidence(
+        self, clips: Sequence[Clip], pooled: dict[Clip, NDArray[np.float32]], scale: StateScale
+    ) -> tuple[dict[Clip, list[Evidence]], EvidenceScale]:
+        """Evidence of each voice of each clip, from classifiers of other speakers' clips.
 
         Args:
             clips: the training clips.
-            pooled: ``(voices, layers, width)`` of each.
+            pooled: ``(voices, layers, width)`` of each, standardised by ``scale``.
+            scale: of the states.
         """
         labelled = [clip for clip in clips if clip.label in self.labels]
         truth = np.array([self.labels.index(clip.label) for clip in labelled])
-        inner = self._inner_folds(labelled)
-        logits: dict[Clip, NDArray[np.float32]] = {}
+        fold_of = self._inner_folds(clips, labelled)
+        found: dict[Clip, list[Evidence]] = {}
         for index in range(_INNER_FOLDS):
-            heard = np.flatnonzero(inner != index)
+            heard = [row for row, clip in enumerate(labelled) if fold_of[clip.speaker] != index]
             vectors = np.concatenate([pooled[labelled[row]] for row in heard])
             answers = np.repeat(truth[heard], [len(pooled[labelled[row]]) for row in heard])
-            votes = [
-                linear_classifier(len(self.labels)).fit(vectors[:, layer], answers)
+            judges = [
+                Discriminant.fit(vectors[:, layer], answers, len(self.labels))
                 for layer in range(vectors.shape[1])
             ]
-            for row in np.flatnonzero(inner == index):
-                vector = pooled[labelled[row]]
-                shares = np.mean(
-                    [vote.predict_proba(vector[:, n]) for n, vote in enumerate(votes)], axis=0
-                )
-                logits[labelled[row]] = np.log(np.maximum(shares, 1e-6)).astype(np.float32)
-        right = np.mean([logits[c][0].argmax() == t for c, t in zip(labelled, truth, strict=True)])
+            for clip in clips:
+                if fold_of[clip.speaker] == index:
+                    found[clip] = self._heard_by(judges, clip, scale)
+        own = np.concatenate([clip_means(found[clip][:1]) for clip in labelled])
+        right = np.mean(vote(own).argmax(axis=-1) == truth)
         say(f"teacher: {right:.1%} of its training clips right, speakers unheard")
-        return logits
+        means = np.concatenate([clip_means(found[clip]) for clip in clips])
+        return found, EvidenceScale.fit(means, own, truth)
 
-    def _inner_folds(self, clips: Sequence[Clip]) -> NDArray[np.int64]:
-        speakers = sorted({clip.speaker for clip in clips})
+    def _heard_by(
+        self, judges: Sequence[Discriminant], clip: Clip, scale: StateScale
+    ) -> list[Evidence]:
+        span = _SPAN_S * self.states.frame_rate_hz
+        return [
+            Evidence(
+                np.stack(
+                    [judge(scale(heard[n], n)) for n, judge in enumerate(judges)], axis=1
+                ).astype(np.float32),
+                speech_weight(heard.shape[1], speech, self._states_per_frame),
+                span,
+            )
+            for heard, speech in zip(self.states.values[clip], self.spans[clip], strict=True)
+        ]
+
+    @property
+    def _states_per_frame(self) -> float:
+        return self.states.frame_rate_hz / 100.0
+
+    def _inner_folds(self, clips: Sequence[Clip], labelled: Sequence[Clip]) -> dict[str, int]:
+        """Which classifiers judge each speaker: those of a fold that has not heard them."""
+        speakers = sorted({clip.speaker for clip in labelled})
         random.Random(self.seed).shuffle(speakers)
         fold_of = {speaker: index % _INNER_FOLDS for index, speaker in enumerate(speakers)}
-        return np.array([fold_of[clip.speaker] for clip in clips])
+        # Nobody has heard a speaker without labels; any fold will do.
+        return {clip.speaker: fold_of.get(clip.speaker, 0) for clip in clips}
