@@ -22,18 +22,20 @@ from edge_ser.files import write_text
 
 __all__ = ["ROWS", "main"]
 
+_WITHOUT_TEACHER = ("--verdict", "0", "--evidence", "0", "--states", "0")
+
 ROWS: dict[str, tuple[str, ...]] = {
     "distilled": ("distill",),
     "plain": ("train", "student"),
-    "labels-only": ("distill", "--verdict", "0", "--states", "0", "--summary", "0"),
-    "no-labels": ("distill", "--label", "0"),
-    "no-verdicts": ("distill", "--verdict", "0"),
-    "no-states": ("distill", "--states", "0"),
-    "no-summary": ("distill", "--summary", "0"),
+    "labels-only": ("distill", "--label", "1", *_WITHOUT_TEACHER),
+    "with-labels": ("distill", "--label", "0.2"),
+    "with-summary": ("distill", "--summary", "0.5"),
     "with-relation": ("distill", "--relation", "0.2"),
-    "three-layers": ("distill", "--layers", "1,2,3"),
+    "no-verdicts": ("distill", "--verdict", "0"),
+    "no-evidence": ("distill", "--evidence", "0"),
+    "no-states": ("distill", "--states", "0"),
+    "one-layer": ("distill", "--layers", "2"),
     "with-warp": ("distill", "--warp", "0.12"),
-    "states-only": ("distill", "--label", "0", "--verdict", "0"),
 }
 """Rows of the table and the command of each.
 

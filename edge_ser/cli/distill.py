@@ -39,17 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layers",
         type=layer_numbers,
-        default=(2,),
+        default=(1, 2, 3),
         metavar="I,J,…",
         help="its hidden states: each has a classifier that votes, and the depths of the student "
-        "guess them from first to last (default: 2)",
+        "guess them from first to last (default: 1,2,3)",
     )
     parser.add_argument(
         "--unlabelled",
         action="append",
         default=[],
         metavar="CORPUS=DIR",
-        help="a corpus whose sound teaches the encoder's states and whose labels are ignored",
+        help="a corpus of which only the sound counts: its labels are ignored",
     )
     for name, what in LESSONS.items():
         parser.add_argument(

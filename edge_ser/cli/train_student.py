@@ -30,23 +30,20 @@ def recipe_of(options: argparse.Namespace, labels: tuple[str, ...], taught: bool
     """The recipe that the flags ask for.
 
     Args:
-        taught: by a teacher, which keeps the student from learning clips by heart: no
-            speaker is held back to choose the epoch. Many epochs with channels dropped and
-            features masked pay off then; without a teacher they only slow the student down.
+        taught: by a teacher, whose verdicts cannot be learnt by heart as labels can: no
+            speaker is held back to choose the epoch.
     """
     from dataclasses import replace
 
     from edge_ser.models import StudentConfig
     from edge_ser.training.run_student import StudentRecipe
 
-    recipe = StudentRecipe(config=StudentConfig(labels=labels, **SIZES[options.size]))
+    config = StudentConfig(labels=labels, **SIZES[options.size])
+    config = replace(config, dropout=0.0, readout_dropout=0.0)
+    recipe = StudentRecipe(config=config, batch_size=8, n_masks=0, clean_share=0.6)
+    settings = replace(recipe.fit, learning_rate=2e-3, ema=0.995, epochs=24 if taught else 40)
     if taught:
-        config, settings = recipe.config, replace(recipe.fit, learning_rate=2e-3, epochs=24)
         recipe = replace(recipe, validation_share=0.0)
-    else:
-        config = replace(recipe.config, dropout=0.0, readout_dropout=0.0)
-        settings = replace(recipe.fit, learning_rate=2e-3, ema=0.995, epochs=40)
-        recipe = replace(recipe, batch_size=8, n_masks=0, clean_share=0.6)
     of_config = given(options, dropout="dropout", head_dropout="readout_dropout")
     of_recipe = given(
         options, batch_size="batch_size", masks="n_masks", warp="warp", clean_share="clean_share"

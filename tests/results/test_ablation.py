@@ -36,11 +36,11 @@ def last(words: list[str], flag: str) -> str:
 
 
 def test_a_row_has_the_last_word_on_what_makes_it(asked: list[list[str]], tmp_path: Path) -> None:
-    flags = ("--layers", "2", "--states", "1", "--dropout", "0")
-    assert run(tmp_path, "distilled,three-layers,no-states", *flags) == 0
+    flags = ("--layers", "1,3", "--states", "1", "--dropout", "0")
+    assert run(tmp_path, "distilled,one-layer,no-states", *flags) == 0
     distilled, layers, states = asked
-    assert last(distilled, "--layers") == last(states, "--layers") == "2"
-    assert last(layers, "--layers") == "1,2,3"
+    assert last(distilled, "--layers") == last(states, "--layers") == "1,3"
+    assert last(layers, "--layers") == "2"
     assert last(states, "--states") == "0"
     assert all(last(words, "--dropout") == "0" for words in asked)
     assert (tmp_path / "ablation.md").read_text() == "| table |\n"
