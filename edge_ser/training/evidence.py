@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Evidence", "EvidenceScale", "speech_weight"]
+from edge_ser.calibration.confidence import softmax
+
+__all__ = ["Evidence", "EvidenceScale", "clip_means", "speech_weight", "vote"]
 
 _SILENCE = 0.02  # weight of a state outside of the speech
+_TEMPERATURES = [float(value) for value in np.geomspace(0.25, 16.0, 97)]
 
 
 def speech_weight(n: int, span: tuple[int, int], states_per_frame: float) -> NDArray[np.float32]:
@@ -86,14 +89,12 @@ class EvidenceScale:
             labelled: ``(clips, layers, labels)``.
             truth: ``(clips,)`` label indices.
         """
-        from scipy.optimize import minimize_scalar
 
         def surprise(temperature: float) -> float:
             share = vote(labelled / temperature)[np.arange(len(truth)), truth]
             return float(-np.log(np.maximum(share, 1e-9)).mean())
 
-        best = minimize_scalar(surprise, bounds=(0.2, 20.0), method="bounded")
-        return cls(clips.mean(axis=0), clips.std(axis=0) + 1e-6, float(best.x))
+        return cls(clips.mean(axis=0), clips.std(axis=0) + 1e-6, min(_TEMPERATURES, key=surprise))
 
     def __call__(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """``(…, layers, labels)`` in deviations from the mean."""
@@ -107,9 +108,7 @@ class EvidenceScale:
 
 def vote(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Mean over the layers of their probabilities: ``(…, layers, labels)`` to ``(…, labels)``."""
-    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares /= shares.sum(axis=-1, keepdims=True)
-    mean: NDArray[np.float32] = shares.mean(axis=-2)
+    mean: NDArray[np.float32] = softmax(logits).mean(axis=-2).astype(np.float32)
     return mean
 
 

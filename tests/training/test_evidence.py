@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("scipy", reason="the temperature is searched for with scipy")
-
 from edge_ser.training.evidence import Evidence, EvidenceScale, clip_means, speech_weight, vote
 
 RNG = np.random.default_rng(0)
