@@ -49,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="CORPUS=DIR",
-        help="a corpus of which only the sound counts: its labels are ignored",
+        help="a corpus of which only the sound counts: its labels are ignored; speech=DIR is any "
+        "folder of recordings, with a folder for each speaker",
     )
     for name, what in LESSONS.items():
         parser.add_argument(

@@ -224,14 +224,13 @@ def _clips(values: list[str], labels: tuple[str, ...]) -> list[Clip]:
 
 
 def all_clips(values: list[str]) -> list[Clip]:
-    """Every clip of the corpora, whatever its label."""
-    from edge_ser.corpora import load_corpus
+    """Every clip of the corpora, whatever its label; a corpus may be plain speech."""
+    from edge_ser.corpora import SPEECH, load_corpus, load_speech
 
-    return [
-        clip
-        for name, folder in corpus_folders(values).items()
-        for clip in load_corpus(name, folder).clips
-    ]
+    clips: list[Clip] = []
+    for name, folder in corpus_folders(values).items():
+        clips += load_speech(folder) if name == SPEECH else load_corpus(name, folder).clips
+    return clips
 
 
 def _chosen(fold: str | None, n_folds: int) -> list[int]:

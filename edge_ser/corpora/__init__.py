@@ -12,16 +12,19 @@ from edge_ser.corpora.folds import (
     validation_split,
 )
 from edge_ser.corpora.naming import NAMINGS
+from edge_ser.corpora.speech import SPEECH, load_speech
 
 __all__ = [
     "NAMINGS",
     "PROTOCOLS",
+    "SPEECH",
     "Clip",
     "Corpus",
     "Fold",
     "digest",
     "find_corpora",
     "load_corpus",
+    "load_speech",
     "make_folds",
     "random_folds",
     "speaker_folds",

@@ -16,6 +16,7 @@ __all__ = [
     "LABEL_FILE",
     "Clip",
     "Corpus",
+    "audio_files",
     "digest",
     "find_corpora",
     "load_corpus",
@@ -87,16 +88,7 @@ def load_corpus(name: str, root: Path | str) -> Corpus:
     if naming is None:
         raise UsageError(f"unknown corpus {name!r}; known are {', '.join(NAMINGS)}")
     root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"{naming.title}: {root} is not a folder")
-    files = sorted(
-        path
-        for path in _everything_below(root)
-        # macOS leaves "._NAME" beside files on foreign disks and in archives.
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.name[:2] != "._" and path.is_file()
-    )
-    if not files:
-        raise InputError(f"{naming.title}: no .wav or .flac file below {root}")
+    files = audio_files(root, naming.title)
     if name == "iemocap" or (root / LABEL_FILE).is_file():
         from edge_ser.corpora import labelled
 
@@ -164,6 +156,28 @@ def _read_name(naming: Naming, path: Path) -> Clip | None:
         label=label,
         text=match["text"],
     )
+
+
+def audio_files(root: Path, title: str) -> list[Path]:
+    """The audio files below ``root``, sorted.
+
+    Args:
+        title: of what they are, for messages.
+
+    Raises:
+        InputError: the folder is missing or has no audio.
+    """
+    if not root.is_dir():
+        raise InputError(f"{title}: {root} is not a folder")
+    files = sorted(
+        path
+        for path in _everything_below(root)
+        # macOS leaves "._NAME" beside files on foreign disks and in archives.
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.name[:2] != "._" and path.is_file()
+    )
+    if not files:
+        raise InputError(f"{title}: no .wav or .flac file below {root}")
+    return files
 
 
 def _everything_below(root: Path) -> Iterator[Path]:

@@ -248,9 +248,7 @@ def _save(
         "corpora": {
             name: {
                 "clips": sum(clip.corpus == name for clip in clips),
-                "licence": NAMINGS[name].licence,
-                "commercial": NAMINGS[name].commercial,
-                "citation": NAMINGS[name].citation,
+                **_terms(name),
             }
             for name in corpora
         },
@@ -258,6 +256,18 @@ def _save(
     }
     checkpoint = Checkpoint(student, recipe.frontend, training)
     save_student(checkpoint, out / "checkpoint.safetensors")
+
+
+def _terms(corpus: str) -> dict[str, Any]:
+    naming = NAMINGS.get(corpus)
+    if naming is None:
+        terms = "speech without labels, under terms that only who trained on it knows"
+        return {"licence": terms, "commercial": False, "citation": ""}
+    return {
+        "licence": naming.licence,
+        "commercial": naming.commercial,
+        "citation": naming.citation,
+    }
 
 
 def _write_predictions(result: FoldResult, labels: tuple[str, ...], out: Path) -> None:
