@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -25,32 +26,32 @@ class WaitingBlocks:
 
     def __init__(self, handle: Callable[[StepBlock], None], steps: int) -> None:
         self._handle, self._most = handle, steps
-        self._blocks: dict[tuple[str, tuple[str, ...]], list[StepBlock]] = {}
+        self._blocks: deque[StepBlock] = deque()  # takes blocks without a lock
         self._steps = 0
-        self._lock = threading.Lock()
+        self._settling = threading.Lock()
 
     def add(self, block: StepBlock) -> None:
         """One more block."""
-        with self._lock:
-            self._blocks.setdefault((block.stream_id, block.stages), []).append(block)
-            self._steps += len(block.times)
-            if self._steps >= self._most:
-                self._settle()
+        self._blocks.append(block)
+        self._steps += len(block.times)
+        if self._steps >= self._most:
+            self.settle()
 
     def settle(self) -> None:
         """Hand on what waits."""
-        with self._lock:
-            self._settle()
-
-    def _settle(self) -> None:
-        taken, self._blocks, self._steps = self._blocks, {}, 0
-        for blocks in taken.values():
-            begin = 0
-            for i in range(1, len(blocks) + 1):
-                # Two streams may have the same name; what does not follow is no part of one.
-                if i == len(blocks) or blocks[i].first != blocks[i - 1].end:
-                    self._handle(_joined(blocks[begin:i]))
-                    begin = i
+        with self._settling:
+            self._steps = 0
+            streams: dict[tuple[str, tuple[str, ...]], list[StepBlock]] = {}
+            for _ in range(len(self._blocks)):
+                block = self._blocks.popleft()
+                streams.setdefault((block.stream_id, block.stages), []).append(block)
+            for blocks in streams.values():
+                begin = 0
+                for i in range(1, len(blocks) + 1):
+                    # Two streams may have one name; what does not follow is no part of one.
+                    if i == len(blocks) or blocks[i].first != blocks[i - 1].end:
+                        self._handle(_joined(blocks[begin:i]))
+                        begin = i
 
 
 def _joined(blocks: list[StepBlock]) -> StepBlock:
