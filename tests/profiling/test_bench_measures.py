@@ -202,7 +202,7 @@ def test_one_late_tick_of_a_hundred_is_held_and_two_are_not():
 
 def test_fresh_processes_tell_start_and_memory(pack_path):
     result = fresh_processes(pack_path, processes=1, seconds=1)
-    assert 0 < result.import_ms[0] < result.cold_start_ms[0]
+    assert 0 < result.package_import_ms[0] < result.import_ms[0] < result.cold_start_ms[0]
     assert result.rss_mb is not None
     assert result.rss_mb[0] > 5
     assert result.medians()["import_ms"] == result.import_ms[0]
