@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from edge_ser.errors import EdgeSerError
 from edge_ser.frontend import LogMel, LogMelSpec, mel_filterbank
 from edge_ser.runtime.bench import bench_audio, fingerprint
-from edge_ser.runtime.bench.compare import block_ratios
+from edge_ser.runtime.bench.ratios import block_ratios
 from edge_ser.runtime.bench.summary import milliseconds
 
 __all__ = ["compare_front_ends", "graph_front_end", "kaldi_front_end", "numpy_front_end"]

@@ -8,13 +8,14 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from edge_ser.errors import InputError, cannot_write
 
 # Packs are read at every start: what only writing needs is imported when something is written.
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edge_ser.parts import Part
 
 __all__ = [
@@ -30,7 +31,7 @@ __all__ = [
 _HERE, _SWAP = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
-def read_regular(path: Path, most: int) -> bytes:
+def read_regular(path: Path | str, most: int) -> bytes:
     """Content of ``path``, up to one byte more than ``most``, so that too much shows.
 
     Raises:
@@ -119,7 +120,7 @@ def destination_of(path: Path) -> Path:
         InputError: to something that is neither a file nor a folder.
     """
     if path.is_symlink():
-        path = Path(os.path.realpath(path))
+        path = type(path)(os.path.realpath(path))
     try:
         kind = path.stat().st_mode
     except OSError:  # nothing there yet, or what the caller finds out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_ser.errors import BackendError
@@ -14,6 +13,8 @@ from edge_ser.runtime.stream import Stream
 from edge_ser.runtime.timing import Hook
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edge_ser.runtime.group import StreamGroup
 
 __all__ = ["Recognizer"]
@@ -66,7 +67,7 @@ class Recognizer:
             threads=threads,
             allow_fallback=allow_fallback,
             node_profile=node_profile,
-            engine=None if engine is None else Path(engine),
+            engine=engine,
         )
         if require_backend is not None and loaded.backend != require_backend:
             raise BackendError(

@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edge_ser.audio import check_finite
 from edge_ser.errors import InputError, UsageError
 from edge_ser.events import Event, Latency
 from edge_ser.pack import Manifest
 from edge_ser.runtime.backends import Engine
 from edge_ser.runtime.timing import Hook, Hooks, clock
 from edge_ser.runtime.verdict import Verdict
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["FULL_SCALE", "Stream"]
 
@@ -277,6 +278,8 @@ class Stream:
         with np.errstate(over="ignore"):
             energy = float(np.dot(pcm, pcm))
         if not energy <= _LARGEST_SAMPLE:
+            from edge_ser.audio import check_finite
+
             check_finite(pcm, where)
             peak = float(np.abs(pcm).max())
             if peak > _LARGEST_SAMPLE:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter_ns as clock
-from typing import TYPE_CHECKING, Protocol, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
     import logging
+
+    from edge_ser.runtime.step_block import StepBlock
 
 __all__ = [
     "BLOCK_STEPS",
@@ -21,7 +19,6 @@ __all__ = [
     "Hook",
     "Hooks",
     "StageTiming",
-    "StepBlock",
     "StepTiming",
     "clock",
 ]
@@ -32,6 +29,9 @@ _BLOCK_NS = 1_000_000_000
 
 STAGES = ("capture", "resample", "gate", "frontend", "infer", "post", "publish")
 """Names of stages, in the order in which samples pass them."""
+
+H = TypeVar("H")
+T = TypeVar("T")
 
 _SLOW_SHARE = 0.25  # of the deadline
 
@@ -77,44 +77,6 @@ class StepTiming:
         return self.duration_ns > self.deadline_ns
 
 
-class StepBlock:
-    """Some steps of one stream that follow each other, told of at once; not to be changed.
-
-    Attributes:
-        stream_id: name of the stream.
-        first: number of the first of these steps in its stream.
-        deadline_ns: how long a step may take to keep up with live audio.
-        stages: names of the stages of a step, in order.
-        times: one row a step: when it began, then when each stage ended (``perf_counter_ns``).
-        starts_ns: ``(steps, stages) int64``, when each stage began.
-        durations_ns: ``(steps, stages + 1) int64``, of each stage, then of the whole step;
-            never negative.
-        late: numbers, counted from ``first``, of the steps that took longer than the deadline.
-    """
-
-    __slots__ = (
-        "deadline_ns", "durations_ns", "first", "late", "stages", "starts_ns", "stream_id", "times"
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        stream_id: str,
-        first: int,
-        deadline_ns: int,
-        stages: tuple[str, ...],
-        times: list[tuple[int, ...]],
-    ) -> None:
-        self.stream_id, self.first, self.deadline_ns = stream_id, first, deadline_ns
-        self.stages, self.times = stages, times
-        table = np.array(times, np.int64)
-        durations = np.empty_like(table)
-        np.subtract(table[:, 1:], table[:, :-1], out=durations[:, :-1])
-        np.subtract(table[:, -1], table[:, 0], out=durations[:, -1])
-        self.starts_ns: NDArray[np.int64] = table[:, :-1]
-        self.durations_ns: NDArray[np.int64] = np.maximum(durations, 0, out=durations)
-        self.late: list[int] = np.flatnonzero(durations[:, -1] > deadline_ns).tolist()
-
-
 class Hook(Protocol):
     """Any object with these two methods; they are called in the thread of the stream."""
 
@@ -154,11 +116,12 @@ class Hooks:
         self, hooks: Sequence[Hook], stream_id: str, deadline_ns: int, stages: tuple[str, ...]
     ) -> None:
         self._each = [hook for hook in hooks if not hasattr(hook, "on_block")]
-        self._blocks = [hook for hook in hooks if hasattr(hook, "on_block")]
+        self._blocks = [cast(BlockHook, hook) for hook in hooks if hasattr(hook, "on_block")]
         self._stream_id, self._deadline_ns, self._stages = stream_id, deadline_ns, stages
-        self._times: list[tuple[int, ...]] = []
-        self._until = 0  # when the block is told at the latest
-        self._next = 0  # number of the step after the block
+        self._times: list[int] = []  # of the steps of the block, one row after the other
+        self._first = 0  # number of the first of these steps
+        self._full = 0  # number of the step with which the block is full
+        self._until = -1  # when it is told at the latest; -1 when there is none
         self._slow: set[int] = set()
 
     def record(self, step: int, times: tuple[int, ...]) -> None:
@@ -167,20 +130,18 @@ class Hooks:
         Args:
             times: when it began, then when each stage ended (``perf_counter_ns``).
         """
-        begin, end = times[0], times[-1]
         if self._each:
             self._tell(step, times)
         if self._blocks:
-            block = self._times
-            if not block:
+            self._times += times
+            begin, end = times[0], times[-1]
+            if self._until < 0:
+                self._first, self._full = step, step + BLOCK_STEPS - 1
                 self._until = begin + _BLOCK_NS
-            block.append(times)
-            self._next = step + 1
             if (
-                len(block) >= BLOCK_STEPS
-                or end >= self._until
-                or end < begin
-                or end - begin > self._deadline_ns
+                end >= self._until
+                or step >= self._full
+                or not begin <= end <= begin + self._deadline_ns
             ):
                 self.settle()
 
@@ -188,12 +149,20 @@ class Hooks:
         """Tell of the block as far as it goes."""
         if not self._times:
             return
-        times, self._times = self._times, []
-        first = self._next - len(times)
-        block = StepBlock(self._stream_id, first, self._deadline_ns, self._stages, times)
+        import numpy as np  # by now it is there; without such hooks nothing here needs it
+
+        from edge_ser.runtime.step_block import StepBlock
+
+        rows, n_columns = self._times, len(self._stages) + 1
+        self._times, self._until = [], -1
+        times = np.array(rows, np.int64).reshape(-1, n_columns)
+        # A late step ends its block, so it can only be the last one.
+        late = [len(times) - 1] if rows[-1] - rows[-n_columns] > self._deadline_ns else []
+        block = StepBlock(
+            self._stream_id, self._first, self._deadline_ns, self._stages, times, late
+        )
         for hook in tuple(self._blocks):
-            tell = partial(cast(BlockHook, hook).on_block, block)
-            self._call(hook, self._blocks, self._next - 1, tell)
+            self._call(hook, self._blocks, block.end - 1, hook.on_block, block)
 
     def _tell(self, step: int, times: tuple[int, ...]) -> None:
         stages = [
@@ -208,12 +177,12 @@ class Hooks:
             hook.on_step(whole)
 
         for hook in tuple(self._each):
-            self._call(hook, self._each, step, partial(tell, hook))
+            self._call(hook, self._each, step, tell, hook)
 
-    def _call(self, hook: Hook, among: list[Hook], step: int, tell: Callable[[], None]) -> None:
+    def _call(self, hook: H, among: list[H], step: int, tell: Callable[[T], None], what: T) -> None:
         begin = clock()
         try:
-            tell()
+            tell(what)
         except Exception:  # whatever a hook does, the stream goes on
             _log().exception(
                 "hook %r raised at step %d of stream %s and is left out from now on",

@@ -14,12 +14,16 @@ import numpy as np
 
 from edge_ser.runtime.board.condition import BoardCondition
 from edge_ser.runtime.hooks.line_file import LineFile
-from edge_ser.runtime.timing import StageTiming, StepBlock, StepTiming
+from edge_ser.runtime.hooks.numbered_text import NumberedText
+from edge_ser.runtime.hooks.waiting_blocks import WaitingBlocks
+from edge_ser.runtime.step_block import StepBlock
+from edge_ser.runtime.timing import StageTiming, StepTiming
 
 __all__ = ["TraceHook"]
 
 _HEAD = '{"displayTimeUnit":"ms","traceEvents":[\n'
 _TAIL = "\n]}\n"
+_STEPS_A_WRITE = 512
 
 
 class TraceHook:
@@ -42,7 +46,8 @@ class TraceHook:
         self._file = LineFile(path, _HEAD, max_bytes=max_bytes)
         self._tracks: dict[str, int] = {}
         self._names: dict[str, str] = {}
-        self._templates: dict[tuple[int, tuple[str, ...]], bytes] = {}
+        self._texts: dict[tuple[int, tuple[str, ...]], NumberedText] = {}
+        self._waiting = WaitingBlocks(self._write_block, _STEPS_A_WRITE)
         self._pending: defaultdict[int, list[StageTiming]] = defaultdict(list)
         self._event({"name": "process_name", "ph": "M", "args": {"name": "edge-ser"}})
 
@@ -70,33 +75,33 @@ class TraceHook:
             f'"dur":{max(timing.duration_ns, 0) / 1e3:.3f},{tail}'
         )
         if timing.missed:
-            end_us = (timing.start_ns + timing.duration_ns) / 1e3
-            line += f'{{"name":"deadline.miss","ph":"i","s":"t","ts":{end_us:.3f},{tail}'
+            end_ns = timing.start_ns + timing.duration_ns
+            self._file.add(line.encode() + self._mark(end_ns, tail))
+        else:
+            self._file.add(line.encode())
         stages.clear()
-        self._file.add(line.encode())
 
     def on_block(self, block: StepBlock) -> None:
-        """The same of many steps: numbers first, then one formatting for all of them."""
+        """The same of many steps, written some hundred at a time."""
+        self._waiting.add(block)
+
+    def _write_block(self, block: StepBlock) -> None:
         track = self._tracks.get(block.stream_id)
         if track is None:
             track = self._track(block.stream_id)
-        template = self._templates.get((track, block.stages))
-        if template is None:
-            template = self._templates[track, block.stages] = self._template(track, block.stages)
-        starts, durations = block.starts_ns, block.durations_ns
-        steps, slices = durations.shape
-        # Begin and duration of every stage and of the whole step, then the number of the step.
-        values = np.empty((steps, 2 * slices + 1), np.int64)
-        values[:, 0:-3:2], values[:, -3] = starts, starts[:, 0]
-        values[:, 1:-1:2] = durations
-        values[:, -1] = np.arange(block.first, block.first + steps)
-        self._file.add((template * steps) % tuple(values.ravel().tolist()))
+        text = self._texts.get((track, block.stages))
+        if text is None:
+            text = self._texts[track, block.stages] = self._text(track, block.stages)
+        starts, durations = block.starts_ns.T, block.durations_ns.T
+        n_stages, n_steps = starts.shape
+        numbers = np.empty((2 * n_stages + 2, n_steps), np.int64)
+        numbers[:n_stages], numbers[n_stages:-1] = starts, durations
+        numbers[-1] = np.arange(block.first, block.first + n_steps)
+        lines = text.rows(numbers)
         for row in block.late:
-            end_us = int(starts[row, 0] + durations[row, -1]) / 1e3
-            self._file.add(
-                f'{{"name":"deadline.miss","ph":"i","s":"t","ts":{end_us:.3f},'
-                f"{self._tail(track, block.first + row)}".encode()
-            )
+            end_ns = int(starts[0, row] + durations[-1, row])
+            lines += self._mark(end_ns, self._tail(track, block.first + row))
+        self._file.add(lines)
 
     def counter(self, t_ns: int, name: str, series: Mapping[str, float]) -> None:
         """A point of a counter track, at ``t_ns`` of ``perf_counter_ns``."""
@@ -118,6 +123,7 @@ class TraceHook:
         Raises:
             InputError: the file cannot be written.
         """
+        self._waiting.settle()
         self._file.finish(_TAIL, path, cut=",\n")
 
     def close(self) -> None:
@@ -126,6 +132,7 @@ class TraceHook:
         Raises:
             InputError: the file cannot be written.
         """
+        self._waiting.settle()
         self._file.finish(_TAIL, cut=",\n")
 
     def discard(self) -> None:
@@ -145,14 +152,21 @@ class TraceHook:
     def _tail(self, track: int, step: int | str) -> str:
         return f'"pid":{self._pid},"tid":{track},"args":{{"step":{step}}}}},\n'
 
-    def _template(self, track: int, stages: tuple[str, ...]) -> bytes:
+    def _text(self, track: int, stages: tuple[str, ...]) -> NumberedText:
         # Nanoseconds with an exponent are microseconds that need no division.
-        times = '"ph":"X","ts":%de-3,"dur":%de-3,'
-        place = f'"pid":{self._pid},"tid":{track}}},\n'
-        names = [json.dumps(stage).replace("%", "%%") for stage in stages]
-        lines = [f'{{"name":{name},"cat":"stage",{times}{place}' for name in names]
-        step = f'{{"name":"step","cat":"step",{times}{self._tail(track, "%d")}'
-        return ("".join(lines) + step).encode()
+        n_stages = len(stages)
+        place = f'e-3,"pid":{self._pid},"tid":{track}}},\n'
+        parts: list[str | int] = []
+        for i, stage in enumerate(stages):
+            head = f'{{"name":{json.dumps(stage)},"cat":"stage","ph":"X","ts":'
+            parts += [head, i, 'e-3,"dur":', n_stages + i, place]
+        step, number = 2 * n_stages, 2 * n_stages + 1
+        before, after = self._tail(track, "\0").split("\0")
+        parts += ['{"name":"step","cat":"step","ph":"X","ts":', 0, 'e-3,"dur":', step]
+        return NumberedText([*parts, f"e-3,{before}", number, after])
+
+    def _mark(self, end_ns: int, tail: str) -> bytes:
+        return f'{{"name":"deadline.miss","ph":"i","s":"t","ts":{end_ns / 1e3:.3f},{tail}'.encode()
 
     def _name(self, stage: str) -> str:
         name = self._names[stage] = json.dumps(stage)

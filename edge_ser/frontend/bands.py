@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_ser.frontend.spec import LogMelSpec, mel_filterbank
 
 __all__ = ["Bands"]
 
-FloatArray = NDArray[np.float32]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class _Block:
+class _Block(NamedTuple):
     """Neighbouring bands, and the bins that any of them listens to."""
 
     bands: slice

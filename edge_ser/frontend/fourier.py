@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 __all__ = ["real_transform"]
 
 _ONE = np.ones((), np.float32)
 _IN_PLACE = np.lib.NumpyVersion(np.__version__) >= "2.0.0"  # numpy 1 transforms in double
 
-Transform = Callable[[NDArray[np.float32], NDArray[np.complex64]], Any]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Transform = Callable[[NDArray[np.float32], NDArray[np.complex64]], Any]
 
 
 def real_transform(n: int) -> Transform:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from edge_ser.frontend.logmel import FloatArray, LogMel
+from edge_ser.frontend.logmel import LogMel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["GroupLogMel"]
 
@@ -52,7 +56,7 @@ class GroupLogMel:
         self._products = front_end.bands.products(spectral, self._power)
         self._levels = np.full(n_streams, spec.level_floor)
 
-    def advance(self, out: FloatArray, resting: Sequence[int] = ()) -> None:
+    def advance(self, out: NDArray[np.float32], resting: Sequence[int] = ()) -> None:
         """Write the frames that :attr:`samples` complete into ``out``.
 
         Args:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
-from numpy.typing import NDArray
 
 from edge_ser.frontend.bands import Bands
 from edge_ser.frontend.fourier import real_transform
@@ -12,7 +13,10 @@ from edge_ser.frontend.spec import LogMelSpec
 
 __all__ = ["LogMel", "StreamingLogMel"]
 
-FloatArray = NDArray[np.float32]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float32]
 
 
 class LogMel:

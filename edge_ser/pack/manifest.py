@@ -6,16 +6,17 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import PurePosixPath
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_ser.errors import PackError
 from edge_ser.frontend import LogMelSpec
 from edge_ser.labels import check_labels
 from edge_ser.pack.confidence import Calibration, CoveragePoint, HeardPoint, ReliabilityBin
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "FORMAT",
@@ -295,12 +296,5 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def _is_inside(name: str) -> bool:
     """Whether ``name`` is a plain relative path of a file of the pack."""
-    path = PurePosixPath(name)
-    return (
-        name not in ("", ".", _NAME)
-        and path.as_posix() == name
-        and name.isprintable()
-        and "\\" not in name
-        and not path.is_absolute()
-        and ".." not in path.parts
-    )
+    plain = all(part not in ("", ".", "..") for part in name.split("/"))
+    return plain and name != _NAME and name.isprintable() and "\\" not in name

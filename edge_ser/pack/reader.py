@@ -5,35 +5,51 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from edge_ser.errors import PackError
 from edge_ser.files import read_regular
 from edge_ser.pack.manifest import Manifest
-from edge_ser.store.selection import active_folder, is_name, store_folder
+from edge_ser.store.selection import active_folder, is_name, store_path
+
+# A pack is opened at every start: pathlib takes longer to import than the pack to read.
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["MANIFEST", "SIGNATURE", "Pack", "bundled_packs", "open_pack"]
 
 MANIFEST = "pack.json"
 SIGNATURE = "pack.sig"
-_BUNDLED = Path(__file__).resolve().parent.parent / "packs"
+_BUNDLED = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "packs")
 _LARGEST_FILE = 512 * 2**20
 _LARGEST_MANIFEST = 16 * 2**20
 
 
-@dataclass(frozen=True)
 class Pack:
     """An opened pack; files are read and checked against their hash when asked for.
 
-    Attributes:
+    Args:
         manifest: the contract.
-        path: folder or tar file it came from.
+        where: folder or tar file it came from.
+        members: content of the tar file.
     """
 
-    manifest: Manifest
-    path: Path
-    _members: Mapping[str, bytes] | None = None
+    def __init__(
+        self, manifest: Manifest, where: str, members: Mapping[str, bytes] | None = None
+    ) -> None:
+        self._manifest, self._where, self._members = manifest, where, members
+
+    @property
+    def manifest(self) -> Manifest:
+        """The contract."""
+        return self._manifest
+
+    @property
+    def path(self) -> Path:
+        """Folder or tar file it came from."""
+        from pathlib import Path
+
+        return Path(self._where)
 
     def read(self, name: str) -> bytes:
         """Content of the file ``name``.
@@ -46,17 +62,17 @@ class Pack:
             raise PackError(f"pack {self.manifest.name} lists no file {name!r}")
         content = self._content(name, record.bytes)
         if content is None:
-            raise PackError(f"{self.path}: {name} is missing; copy or install the pack again")
+            raise PackError(f"{self._where}: {name} is missing; copy or install the pack again")
         if len(content) != record.bytes:
             raise PackError(
-                f"{self.path}: {name} has {len(content)} bytes instead of {record.bytes}; "
+                f"{self._where}: {name} has {len(content)} bytes instead of {record.bytes}; "
                 "it is truncated or was replaced, copy or install the pack again"
             )
         import hashlib  # with OpenSSL behind it, only where a file is read
 
         if hashlib.sha256(content).hexdigest() != record.sha256:
             raise PackError(
-                f"{self.path}: {name} was changed (its SHA-256 is not the one in {MANIFEST}); "
+                f"{self._where}: {name} was changed (its SHA-256 is not the one in {MANIFEST}); "
                 "copy or install the pack again"
             )
         return content
@@ -71,7 +87,7 @@ class Pack:
             self.read(name)
         extra = sorted(self._names() - set(self.manifest.files) - {MANIFEST, SIGNATURE})
         if extra:
-            raise PackError(f"{self.path}: {extra[0]} does not belong to the pack; remove it")
+            raise PackError(f"{self._where}: {extra[0]} does not belong to the pack; remove it")
 
     def raw(self, name: str) -> bytes | None:
         """Bytes of a file as they are, unchecked, ``pack.json`` and ``pack.sig`` among them.
@@ -85,11 +101,11 @@ class Pack:
         if self._members is not None:
             return self._members.get(name)
         try:
-            return read_regular(self.path / name, most)
+            return read_regular(os.path.join(self._where, name), most)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise PackError(f"{self.path}: {name} cannot be read ({error.strerror})") from error
+            raise PackError(f"{self._where}: {name} cannot be read ({error.strerror})") from error
 
     def _names(self) -> set[str]:
         if self._members is not None:
@@ -104,7 +120,15 @@ class Pack:
 
 def bundled_packs() -> list[Path]:
     """Folders of the packs that came with edge-ser, the default first."""
-    return sorted(path.parent for path in _BUNDLED.glob(f"*/{MANIFEST}"))
+    from pathlib import Path
+
+    return [Path(folder) for folder in _bundled()]
+
+
+def _bundled() -> list[str]:
+    names = sorted(os.listdir(_BUNDLED)) if os.path.isdir(_BUNDLED) else []
+    folders = [os.path.join(_BUNDLED, name) for name in names]
+    return [folder for folder in folders if os.path.exists(os.path.join(folder, MANIFEST))]
 
 
 def open_pack(where: Path | str | None = None) -> Pack:
@@ -117,42 +141,44 @@ def open_pack(where: Path | str | None = None) -> Pack:
     Raises:
         PackError: there is no such pack, or its description is broken.
     """
+    store = store_path()
     if where is None:
-        active = active_folder(store_folder())
+        active = active_folder(store)
         if active is not None:
             return _open_folder(active)
-        bundled = bundled_packs()
+        bundled = _bundled()
         if not bundled:
             raise PackError("this installation has no bundled pack; name one with --pack")
         return _open_folder(bundled[0])
-    path = Path(where)
-    # os.path answers False where pathlib raises, for a name that no file system takes.
+    path = os.fspath(where)
     if os.path.isdir(path):
         return _open_folder(path)
     if os.path.isfile(path):
         return _open_tar(path)
-    for folder in bundled_packs():
-        if folder.name == str(where):
+    for folder in _bundled():
+        if os.path.basename(folder) == path:
             return _open_folder(folder)
-    installed = store_folder() / path.name
-    if is_name(str(where)) and installed.is_dir():
+    installed = os.path.join(store, path)
+    if is_name(path) and os.path.isdir(installed):
         return _open_folder(installed)
-    known = ", ".join(folder.name for folder in bundled_packs()) or "none"
+    known = ", ".join(os.path.basename(folder) for folder in _bundled()) or "none"
     raise PackError(f"no pack at {where}: neither a folder nor a .tar file (bundled: {known})")
 
 
-def _open_folder(path: Path) -> Pack:
+def _open_folder(path: str) -> Pack:
+    where = os.path.join(path, MANIFEST)
     try:
-        text = read_regular(path / MANIFEST, _LARGEST_MANIFEST)
+        text = read_regular(where, _LARGEST_MANIFEST)
     except FileNotFoundError:
         raise PackError(f"{path} is no pack: it has no {MANIFEST}") from None
     except OSError as error:
-        raise PackError(f"{path / MANIFEST} cannot be read ({error.strerror})") from error
-    return Pack(_parse(text, path / MANIFEST), path)
+        raise PackError(f"{where} cannot be read ({error.strerror})") from error
+    return Pack(_parse(text, where), path)
 
 
-def _open_tar(path: Path) -> Pack:
+def _open_tar(path: str) -> Pack:
     import tarfile
+    from pathlib import PurePosixPath
 
     members: dict[str, bytes] = {}
     try:
@@ -178,12 +204,12 @@ def _open_tar(path: Path) -> Pack:
         raise PackError(f"{path} cannot be read as a pack .tar ({error})") from error
     if MANIFEST not in members:
         raise PackError(f"{path} is no pack: it has no {MANIFEST}")
-    return Pack(_parse(members[MANIFEST], path / MANIFEST), path, members)
+    return Pack(_parse(members[MANIFEST], os.path.join(path, MANIFEST)), path, members)
 
 
-def _parse(text: bytes, where: Path) -> Manifest:
+def _parse(text: bytes, where: str) -> Manifest:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise PackError(f"{where} is not valid JSON ({error}); install the pack again") from error
-    return Manifest.from_dict(values, str(where))
+    return Manifest.from_dict(values, where)

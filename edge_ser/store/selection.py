@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from edge_ser.errors import PackError
 from edge_ser.files import read_regular, replace_file
+
+# Asked at every start: pathlib takes longer to import than the answer to find.
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "SELECTION",
@@ -23,6 +26,7 @@ __all__ = [
     "is_name",
     "read_selection",
     "store_folder",
+    "store_path",
     "sync_folder",
     "write_selection",
 ]
@@ -32,11 +36,10 @@ SELECTION = "active.json"
 _FORMAT = 1
 _LARGEST = 65536
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}@[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}")
-_SYSTEM = Path("/var/lib/edge-ser/packs")
+_SYSTEM = "/var/lib/edge-ser/packs"
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """What the store is set to.
 
     Attributes:
@@ -52,14 +55,21 @@ class Selection:
 
 
 def store_folder() -> Path:
+    """:func:`store_path` as a path."""
+    from pathlib import Path
+
+    return Path(store_path())
+
+
+def store_path() -> str:
     """``$EDGE_SER_PACKS``, or ``edge-ser/packs`` in the user's data directory (XDG)."""
     given = os.environ.get(VARIABLE)
     if given:
-        return Path(given)
+        return given
     data = os.path.expanduser(os.environ.get("XDG_DATA_HOME") or "~/.local/share")
     if data.startswith("~"):  # a user without a home
         return _SYSTEM
-    return Path(data) / "edge-ser" / "packs"
+    return os.path.join(data, "edge-ser", "packs")
 
 
 def is_name(name: str) -> bool:
@@ -67,13 +77,13 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def read_selection(store: Path) -> Selection:
+def read_selection(store: Path | str) -> Selection:
     """What ``store`` is set to; nothing where no pack was ever installed.
 
     Raises:
         PackError: the file is damaged; the message says how to choose again.
     """
-    path = store / SELECTION
+    path = os.path.join(store, SELECTION)
     try:
         values = json.loads(read_regular(path, _LARGEST))
     except (FileNotFoundError, NotADirectoryError):
@@ -121,7 +131,7 @@ def write_selection(store: Path, selection: Selection) -> None:
     sync_folder(store)
 
 
-def active_folder(store: Path) -> Path | None:
+def active_folder(store: str) -> str | None:
     """Folder of the installed pack in use, None when the bundled one is.
 
     Raises:
@@ -130,8 +140,8 @@ def active_folder(store: Path) -> Path | None:
     name = read_selection(store).active
     if name is None:
         return None
-    folder = store / name
-    if not folder.is_dir():
+    folder = os.path.join(store, name)
+    if not os.path.isdir(folder):
         raise PackError(
             f"pack {name} is in use but {folder} is missing; go back with: edge-ser pack rollback"
         )

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from edge_ser.errors import PackError
@@ -152,7 +151,7 @@ class PackStore:
         with self._changing():
             selection = self.selection
             if selection.attempts is not None:
-                write_selection(self.folder, replace(selection, attempts=None))
+                write_selection(self.folder, selection._replace(attempts=None))
             return selection.active
 
     def attempt(self) -> str | None:
@@ -182,7 +181,7 @@ class PackStore:
             if selection.attempts is not None and reason is None:
                 if selection.attempts < _ATTEMPTS:
                     write_selection(
-                        self.folder, replace(selection, attempts=selection.attempts + 1)
+                        self.folder, selection._replace(attempts=selection.attempts + 1)
                     )
                 else:
                     reason = f"the service did not come up {_ATTEMPTS} times"

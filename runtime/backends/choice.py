@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_ser.errors import BackendError, MissingExtra, UsageError
 from edge_ser.pack import Pack, Target
 from edge_ser.runtime.backends.base import Engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["BACKENDS", "load_engine"]
 
@@ -22,7 +25,7 @@ def load_engine(
     threads: int = 1,
     allow_fallback: bool = False,
     node_profile: Path | None = None,
-    engine: Path | None = None,
+    engine: Path | str | None = None,
 ) -> Engine:
     """Load the model of ``pack`` for ``backend``.
 
@@ -51,10 +54,13 @@ def load_engine(
         raise UsageError(f"engine {engine} needs --backend tensorrt or tensorrt-rtx")
     try:
         if chosen != "onnxruntime":
+            from pathlib import Path
+
             from edge_ser.runtime.backends.trt import TrtEngine
 
             _target(pack, chosen, "auto")  # a pack without such a model needs no engine
-            return TrtEngine.load(pack, chosen, precision, engine)
+            file = None if engine is None else Path(engine)
+            return TrtEngine.load(pack, chosen, precision, file)
         return _load(pack, precision, threads, node_profile)
     except (BackendError, MissingExtra) as error:
         if not allow_fallback or chosen == "onnxruntime":

@@ -5,11 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_ser.errors import BackendError
 from edge_ser.pack import Pack, Target
@@ -17,7 +15,10 @@ from edge_ser.runtime.backends.base import EngineGroup, EngineStream, OneByOne
 from edge_ser.runtime.backends.ort_group import OrtGroup, bind, runs
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import onnxruntime
+    from numpy.typing import NDArray
 
 __all__ = ["OrtEngine"]
 
@@ -108,6 +109,8 @@ class OrtEngine:
         if not self._profiled:
             return
         self._profiled = False
+        from pathlib import Path
+
         from edge_ser.runtime.hooks.node_profile import node_events
 
         start_ns = self._session.get_profiling_start_time_ns() - self._wall_ahead_ns

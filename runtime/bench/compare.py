@@ -16,13 +16,12 @@ import edge_ser
 from edge_ser.errors import UsageError
 from edge_ser.runtime.bench.audio import bench_audio
 from edge_ser.runtime.bench.machine import fingerprint
+from edge_ser.runtime.bench.ratios import block_ratios, total_ratio
 from edge_ser.runtime.bench.summary import milliseconds
 from edge_ser.runtime.recognizer import Recognizer
 from edge_ser.runtime.stream import Stream
 
-__all__ = ["Side", "block_ratios", "compare"]
-
-_RESAMPLES = 2000
+__all__ = ["Side", "compare"]
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,11 @@ def compare(
         "schema": "edge-ser.bench-compare/1",
         "a": sides[0],
         "b": sides[1],
-        "ratio_b_to_a": {"step_time": step_ratio, "cpu_time": cpu_ratio},
+        "ratio_b_to_a": {
+            "step_time": step_ratio,
+            "cpu_time": cpu_ratio,
+            "cpu_total": total_ratio(cpu[0], cpu[1], seed),
+        },
         "verdict": _verdict(step_ratio),
         "blocks": blocks,
         "block_steps": block_steps,
@@ -137,26 +140,6 @@ def compare(
         "audio": {"file": audio.name, "sha256": audio.sha256, "seconds": round(audio_s, 3)},
         "machine": fingerprint(),
         "version": edge_ser.__version__,
-    }
-
-
-def block_ratios(a: NDArray[Any], b: NDArray[Any], seed: int) -> dict[str, Any]:
-    """The ratio ``b / a`` over blocks: median, quartiles and a 95 % interval of the median.
-
-    Args:
-        a, b: ``(blocks,)`` positive times of the two sides.
-        seed: of the bootstrap.
-    """
-    ratios = np.asarray(b, float) / np.maximum(np.asarray(a, float), 1e-12)
-    rng = np.random.default_rng(seed)
-    n = len(ratios)  # one draw at a time: all at once take 16 kB a block
-    medians = [np.median(ratios[rng.integers(n, size=n)]) for _ in range(_RESAMPLES)]
-    low, high = np.percentile(medians, (2.5, 97.5))
-    quartiles = np.percentile(ratios, (25, 75))
-    return {
-        "median": round(float(np.median(ratios)), 4),
-        "interval_95": [round(float(low), 4), round(float(high), 4)],
-        "quartiles": [round(float(value), 4) for value in quartiles],
     }
 
 

@@ -110,7 +110,7 @@ def bench(
         ticks = max(10, min(50, n_steps // 10))
         found = multi_stream(recognizer, audio, ticks=ticks, seed=settings.seed)
         scenarios["multi_stream"] = {"ticks": ticks, **found.to_dict()}
-    started: dict[str, Any] = {"import_ms": None, "cold_start_ms": None}
+    started: dict[str, Any] = dict.fromkeys(("import_ms", "package_import_ms", "cold_start_ms"))
     starts = None
     rss_mb = _own_resident_mb(audio.clip.nbytes + times.n_bytes)
     if settings.processes:

@@ -82,6 +82,12 @@ def describe_comparison(document: dict[str, Any]) -> str:
             f"   (95 % interval {low:.3f} to {high:.3f}; "
             f"blocks' quartiles {ratio['quartiles'][0]:.3f} to {ratio['quartiles'][1]:.3f})"
         )
+    total = document["ratio_b_to_a"]["cpu_total"]
+    low, high = total["interval_95"]
+    lines.append(
+        f"  B / A in all cpu time  {total['ratio']:.3f}"
+        f" (95 % interval {low:.3f} to {high:.3f}), with what only some blocks have"
+    )
     lines.append(f"  {document['verdict']}")
     return "\n".join(lines)
 

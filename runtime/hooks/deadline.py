@@ -8,11 +8,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from edge_ser.events import Event
-from edge_ser.runtime.timing import Hooks, StageTiming, StepBlock, StepTiming
+from edge_ser.runtime.hooks.waiting_blocks import WaitingBlocks
+from edge_ser.runtime.step_block import StepBlock
+from edge_ser.runtime.timing import Hooks, StageTiming, StepTiming
 
 __all__ = ["DeadlineWatcher"]
 
 _KEEP = 0.98  # of the usual duration per step, a memory of about 50 steps
+_STEPS_A_LESSON = 512
 _MOST_WAITING = 1000
 
 
@@ -39,6 +42,7 @@ class DeadlineWatcher:
     def __init__(self) -> None:
         self._usual_ns: dict[str, float] = {}
         self._stages: list[StageTiming] = []
+        self._unlearnt = WaitingBlocks(self._learn, _STEPS_A_LESSON)
         self._waiting: deque[dict[str, Any]] = deque(maxlen=_MOST_WAITING)
         self.misses = 0
 
@@ -60,19 +64,22 @@ class DeadlineWatcher:
 
     def on_block(self, block: StepBlock) -> None:
         """Learn from many steps that were in time; a late one is looked at by itself."""
-        durations = block.durations_ns
-        if block.late:
-            hooks = Hooks([_Each(self)], block.stream_id, block.deadline_ns, block.stages)
-            for step, times in enumerate(block.times, block.first):
-                hooks.record(step, times)
+        if not block.late:
+            self._unlearnt.add(block)
             return
+        self._unlearnt.settle()
+        hooks = Hooks([_Each(self)], block.stream_id, block.deadline_ns, block.stages)
+        for step, times in enumerate(block.times.tolist(), block.first):
+            hooks.record(step, tuple(times))
+
+    def _learn(self, block: StepBlock) -> None:
+        durations = block.durations_ns[:, :-1]
         n_steps = len(durations)
         weights = (1 - _KEEP) * _KEEP ** np.arange(n_steps - 1, -1, -1)
-        for stage, usual in zip(block.stages, (weights @ durations).tolist(), strict=False):
-            before = self._usual_ns.get(stage)
-            if before is None:
-                before = float(durations[0, block.stages.index(stage)])
-            self._usual_ns[stage] = _KEEP**n_steps * before + usual
+        usual = (weights @ durations.astype(float)).tolist()
+        for stage, first, mean in zip(block.stages, durations[0].tolist(), usual, strict=True):
+            before = self._usual_ns.get(stage, first)
+            self._usual_ns[stage] = _KEEP**n_steps * before + mean
 
     def events(self, stream: Noticing) -> list[Event]:
         """The events of the late steps since the last call, oldest first.

@@ -10,9 +10,14 @@ from threading import get_ident
 import numpy as np
 
 from edge_ser.runtime.hooks.line_file import LineFile
-from edge_ser.runtime.timing import StageTiming, StepBlock, StepTiming
+from edge_ser.runtime.hooks.numbered_text import NumberedText
+from edge_ser.runtime.hooks.waiting_blocks import WaitingBlocks
+from edge_ser.runtime.step_block import StepBlock
+from edge_ser.runtime.timing import StageTiming, StepTiming
 
 __all__ = ["JsonLinesHook"]
+
+_STEPS_A_WRITE = 512
 
 
 class JsonLinesHook:
@@ -30,7 +35,8 @@ class JsonLinesHook:
         self._file = LineFile(path, max_bytes=max_bytes)
         self._pending: defaultdict[int, list[StageTiming]] = defaultdict(list)
         self._names: dict[str, str] = {}
-        self._templates: dict[tuple[str, tuple[str, ...]], tuple[bytes, bytes]] = {}
+        self._texts: dict[tuple[str, tuple[str, ...]], tuple[NumberedText, NumberedText]] = {}
+        self._waiting = WaitingBlocks(self._write_block, _STEPS_A_WRITE)
 
     def on_stage(self, timing: StageTiming) -> None:
         """Keep a stage for the line of its step."""
@@ -50,35 +56,35 @@ class JsonLinesHook:
         )
 
     def on_block(self, block: StepBlock) -> None:
-        """Write the lines of many steps with one formatting."""
-        durations = block.durations_ns
-        lines_of = self._templates.get((block.stream_id, block.stages))
-        if lines_of is None:
-            lines_of = self._template(block.stream_id, block.stages)
-            self._templates[block.stream_id, block.stages] = lines_of
-        in_time, late = lines_of
-        steps, n_stages = block.starts_ns.shape
-        table = np.empty((steps, n_stages + 3), np.int64)
-        table[:, 0] = np.arange(block.first, block.first + steps)
-        table[:, 1] = block.starts_ns[:, 0]
-        table[:, 2], table[:, 3:] = durations[:, -1], durations[:, :-1]
-        lines = [in_time] * steps
-        for row in block.late:
-            lines[row] = late
-        self._file.add(b"".join(lines) % tuple(table.ravel().tolist()))
+        """Write the lines of many steps, some hundred at a time."""
+        self._waiting.add(block)
 
-    def _template(self, stream_id: str, stages: tuple[str, ...]) -> tuple[bytes, bytes]:
-        """Lines of a step in time and of one too late, with places for the numbers."""
-        inside = ",".join(f"{json.dumps(stage)}:\0" for stage in stages)
-        line = (
-            (
-                f'{{"stream_id":{self._name(stream_id)},"step":\0,"start_ns":\0,'
-                f'"duration_ns":\0,"missed":\1,"stages_ns":{{{inside}}}}}\n'
-            )
-            .replace("%", "%%")
-            .replace("\0", "%d")
-        )
-        return line.replace("\1", "false").encode(), line.replace("\1", "true").encode()
+    def _write_block(self, block: StepBlock) -> None:
+        key = block.stream_id, block.stages
+        texts = self._texts.get(key)
+        if texts is None:
+            texts = self._texts[key] = (self._text(*key, "false"), self._text(*key, "true"))
+        in_time, late = texts
+        n_steps, n_stages = block.starts_ns.shape
+        numbers = np.empty((n_stages + 3, n_steps), np.int64)
+        numbers[0] = np.arange(block.first, block.first + n_steps)
+        numbers[1], numbers[2:] = block.times[:, 0], block.durations_ns.T
+        lines = in_time.rows(numbers)
+        if block.late:
+            every = lines.splitlines(keepends=True)
+            for row in block.late:
+                every[row] = late.rows(numbers[:, row : row + 1])
+            lines = b"".join(every)
+        self._file.add(lines)
+
+    def _text(self, stream_id: str, stages: tuple[str, ...], missed: str) -> NumberedText:
+        parts: list[str | int] = [f'{{"stream_id":{self._name(stream_id)},"step":', 0]
+        parts += [',"start_ns":', 1, ',"duration_ns":', len(stages) + 2]
+        before = f',"missed":{missed},"stages_ns":{{'
+        for i, stage in enumerate(stages):
+            parts += [f"{before}{json.dumps(stage)}:", i + 2]
+            before = ","
+        return NumberedText([*parts, "}}\n"])
 
     def _name(self, stream_id: str) -> str:
         name = self._names.get(stream_id)
@@ -92,4 +98,5 @@ class JsonLinesHook:
         Raises:
             InputError: it cannot be written.
         """
+        self._waiting.settle()
         self._file.finish()

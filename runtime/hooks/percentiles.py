@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_ser.errors import MissingExtra
-from edge_ser.runtime.timing import StageTiming, StepBlock, StepTiming
+from edge_ser.runtime.hooks.waiting_blocks import WaitingBlocks
+from edge_ser.runtime.step_block import StepBlock
+from edge_ser.runtime.timing import StageTiming, StepTiming
 
 __all__ = ["PercentilesHook"]
 
@@ -17,14 +20,14 @@ _UNIT_NS = 10  # fine enough for a stage of a microsecond
 _LONGEST_NS = 60_000_000_000  # what is longer counts as this
 _DIGITS = 3  # a value is right to one part in a thousand
 _BATCH = 4096
-_BATCH_OF_BLOCKS = 16384  # they wait in arrays, which are smaller
+_MANTISSA = 10  # bits of a value that the histogram keeps, besides the first
 
 
 class PercentilesHook:
     """HDR histograms (hdrhistogram.org), one of the step and one of every stage.
 
-    Durations are collected and put into the histograms some thousand at a time, so that a
-    step pays for an append only.
+    Durations are collected and counted some thousand at a time, so that a step pays for an
+    append only; the histograms are filled when they are asked.
 
     Raises:
         MissingExtra: hdrhistogram is not installed.
@@ -38,8 +41,9 @@ class PercentilesHook:
         self._new: Callable[[], Any] = lambda: HdrHistogram(1, _LONGEST_NS // _UNIT_NS, _DIGITS)
         self._histograms: dict[str, Any] = {}
         self._waiting: dict[str, list[int]] = {"step": []}
-        self._blocks: dict[str, list[NDArray[np.int64]]] = {}
-        self._in_blocks = 0  # steps
+        self._blocks = WaitingBlocks(self._count_block, _BATCH)
+        self._counts: dict[str, NDArray[np.int64]] = {}  # by cell, not yet in the histograms
+        self._lock = Lock()
         self._misses = 0
 
     def on_stage(self, timing: StageTiming) -> None:
@@ -60,22 +64,33 @@ class PercentilesHook:
 
     def on_block(self, block: StepBlock) -> None:
         """Count many steps."""
-        durations = block.durations_ns
-        for name, column in zip((*block.stages, "step"), durations.T, strict=True):
-            self._blocks.setdefault(name, []).append(column)
+        self._blocks.add(block)
+
+    def _count_block(self, block: StepBlock) -> None:
+        for name, column in zip((*block.stages, "step"), block.durations_ns.T, strict=True):
+            self._count(name, column)
         self._misses += len(block.late)
-        self._in_blocks += len(durations)
-        if self._in_blocks >= _BATCH_OF_BLOCKS:
-            self._settle()
 
     @property
     def deadline_misses(self) -> int:
         """Steps that came too late."""
+        self._blocks.settle()
         return self._misses
 
     def snapshot(self) -> dict[str, dict[str, float]]:
         """By stage and ``step``: ``count`` and p50, p90, p99, p999 and max in milliseconds."""
         self._settle()
+        self._blocks.settle()
+        with self._lock:
+            waiting, self._counts = self._counts, {}
+        for name, counts in waiting.items():
+            histogram = self._histograms.get(name)
+            if histogram is None:
+                histogram = self._histograms[name] = self._new()
+            cells = counts.nonzero()[0]
+            values = _smallest(cells).tolist()
+            for value, count in zip(values, counts[cells].tolist(), strict=True):
+                histogram.record_value(value, count)
         result: dict[str, dict[str, float]] = {}
         for name, histogram in self._histograms.items():
             result[name] = {"count": histogram.get_total_count()}
@@ -85,28 +100,35 @@ class PercentilesHook:
         return result
 
     def _settle(self) -> None:
-        for name in self._waiting.keys() | self._blocks.keys():
-            durations = np.array(self._waiting.get(name, ()), np.int64)
-            durations = np.concatenate([durations, *self._blocks.get(name, ())])
-            if not len(durations):
-                continue
-            histogram = self._histograms.get(name)
-            if histogram is None:
-                histogram = self._histograms[name] = self._new()
-            # Equal values are recorded once with their number.
-            values, counts = np.unique(_units(durations), return_counts=True)
-            for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-                histogram.record_value(value, count)
-        for waiting in self._waiting.values():
-            waiting.clear()
-        self._blocks.clear()
-        self._in_blocks = 0
+        for name, waiting in self._waiting.items():
+            if waiting:
+                self._count(name, np.array(waiting, np.int64))
+                waiting.clear()
+
+    def _count(self, name: str, durations_ns: NDArray[np.int64]) -> None:
+        """Count in cells as fine as the histogram's, in a call or two for thousands of values.
+
+        The histogram takes one value at a time; so it gets each cell once, when it is asked.
+        """
+        more = np.bincount(_cells(durations_ns))
+        with self._lock:
+            counts = self._counts.get(name)
+            if counts is None or len(counts) < len(more):
+                counts, more = more, np.zeros(0, np.int64) if counts is None else counts
+            counts[: len(more)] += more
+            self._counts[name] = counts
 
 
-def _units(durations_ns: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Units of the histogram; a clock that jumped gives no negative duration."""
+def _cells(durations_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Cell of each duration; a clock that jumped gives no negative one."""
     values = np.clip(durations_ns, 0, _LONGEST_NS) // _UNIT_NS
-    # Drop digits that the histogram drops too, so that more values are equal.
-    shifts = np.maximum(np.frexp(values)[1] - 11, 0)
-    units: NDArray[np.int64] = values >> shifts << shifts
-    return units
+    shifts = np.maximum(np.frexp(values)[1] - (_MANTISSA + 1), 0)
+    cells: NDArray[np.int64] = (values >> shifts) + (shifts << _MANTISSA)
+    return cells
+
+
+def _smallest(cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The smallest value of each cell, in units of the histogram."""
+    shifts = np.maximum((cells >> _MANTISSA) - 1, 0)
+    values: NDArray[np.int64] = (cells - (shifts << _MANTISSA)) << shifts
+    return values

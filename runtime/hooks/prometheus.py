@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
-from threading import Lock
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import edge_ser
 from edge_ser.errors import MissingExtra, UsageError
 from edge_ser.events import Event
 from edge_ser.runtime.board import BoardCondition
+from edge_ser.runtime.hooks.waiting_blocks import WaitingBlocks
 from edge_ser.runtime.recognizer import Recognizer
-from edge_ser.runtime.timing import StageTiming, StepBlock, StepTiming
+from edge_ser.runtime.step_block import StepBlock
+from edge_ser.runtime.timing import StageTiming, StepTiming
 
 __all__ = ["PrometheusHook", "serve_metrics"]
 
@@ -26,7 +26,7 @@ BUCKETS_S = (
     0.01, 0.025, 0.05, 0.08, 0.1, 0.25, 1.0,
 )  # fmt: skip
 """Upper bounds of the histogram, with the usual 80 ms deadline among them."""
-_MOST_BLOCKS = 64  # that wait to be counted
+_STEPS_A_COUNT = 4096
 _BOUNDS_NS = tuple(round(bound * 1e9) for bound in BUCKETS_S)
 
 
@@ -56,8 +56,7 @@ class PrometheusHook:
             "model": recognizer.manifest.name,
         }
         self._stages: dict[str, list[int]] = {}  # bucket counts, then the sum in nanoseconds
-        self._blocks: deque[StepBlock] = deque()
-        self._settling = Lock()
+        self._blocks = WaitingBlocks(self._count_block, _STEPS_A_COUNT)
         self._ages = _new_counts()
         self._steps = 0
         self._misses = 0
@@ -84,29 +83,19 @@ class PrometheusHook:
 
     def on_block(self, block: StepBlock) -> None:
         """Count many steps; a scrape may come up to a second before a block does."""
-        self._blocks.append(block)
-        if len(self._blocks) >= _MOST_BLOCKS:
-            self._settle()
+        self._blocks.add(block)
 
-    def _settle(self) -> None:
-        """Count the blocks that wait; once for many, as a block is small for numpy."""
-        with self._settling:
-            blocks: dict[tuple[str, ...], list[NDArray[np.int64]]] = {}
-            for _ in range(len(self._blocks)):
-                block = self._blocks.popleft()
-                blocks.setdefault(block.stages, []).append(block.durations_ns)
-                self._steps += len(block.durations_ns)
-                self._misses += len(block.late)
-            for stages, waiting in blocks.items():
-                durations = np.concatenate(waiting)
-                for stage, column in zip(stages, durations.T, strict=False):
-                    counts = self._stages.get(stage)
-                    if counts is None:
-                        counts = self._stages[stage] = _new_counts()
-                    buckets = np.searchsorted(_BOUNDS_NS, column)
-                    for bucket, number in enumerate(np.bincount(buckets).tolist()):
-                        counts[bucket] += number
-                    counts[-1] += int(column.sum())
+    def _count_block(self, block: StepBlock) -> None:
+        self._steps += len(block.times)
+        self._misses += len(block.late)
+        for stage, column in zip(block.stages, block.durations_ns.T, strict=False):
+            counts = self._stages.get(stage)
+            if counts is None:
+                counts = self._stages[stage] = _new_counts()
+            buckets = np.searchsorted(_BOUNDS_NS, column)
+            for bucket, number in enumerate(np.bincount(buckets).tolist()):
+                counts[bucket] += number
+            counts[-1] += int(column.sum())
 
     def on_event(self, event: Event) -> None:
         """Count an emotion event by its label."""
@@ -151,7 +140,7 @@ class PrometheusHook:
             InfoMetricFamily,
         )
 
-        self._settle()
+        self._blocks.settle()
         yield InfoMetricFamily("ser_build", "What computes.", value=self._build)
         stages = HistogramMetricFamily(
             "ser_stage_duration_seconds", "Time of one stage of one step.", labels=["stage"]

@@ -19,9 +19,10 @@ from edge_ser.runtime.bench import (
     single_stream,
 )
 from edge_ser.runtime.bench.audio import BenchAudio, Repeated
-from edge_ser.runtime.bench.compare import Side, block_ratios, compare
+from edge_ser.runtime.bench.compare import Side, compare
 from edge_ser.runtime.bench.machine import resident_mb
 from edge_ser.runtime.bench.multi import Trial
+from edge_ser.runtime.bench.ratios import block_ratios, total_ratio
 from edge_ser.runtime.bench.run import BenchSettings, bench
 from edge_ser.runtime.bench.summary import milliseconds
 
@@ -202,7 +203,7 @@ def test_one_late_tick_of_a_hundred_is_held_and_two_are_not():
 
 def test_fresh_processes_tell_start_and_memory(pack_path):
     result = fresh_processes(pack_path, processes=1, seconds=1)
-    assert 0 < result.import_ms[0] < result.cold_start_ms[0]
+    assert 0 < result.package_import_ms[0] < result.import_ms[0] < result.cold_start_ms[0]
     assert result.rss_mb is not None
     assert result.rss_mb[0] > 5
     assert result.medians()["import_ms"] == result.import_ms[0]
@@ -242,6 +243,16 @@ def test_ratios_of_blocks_find_a_known_factor():
     assert ratio["median"] == pytest.approx(1.5, rel=0.01)
     assert ratio["quartiles"][0] < ratio["median"] < ratio["quartiles"][1]
     assert high - low < 0.02
+
+
+def test_the_ratio_of_totals_sees_what_falls_into_few_blocks():
+    a = np.full(100, 1000)
+    b = np.where(np.arange(100) % 10 == 0, 2000, 1000)
+    assert block_ratios(a, b, seed=0)["median"] == 1.0
+    total = total_ratio(a, b, seed=0)
+    low, high = total["interval_95"]
+    assert total["ratio"] == 1.1
+    assert 1.0 < low < 1.1 < high < 1.2
 
 
 def test_comparing_hooks_tells_both_sides(pack_path, voice_wav):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from making.timings import MS
 from edge_ser.runtime import StageTiming, StepTiming
 from edge_ser.runtime.hooks.deadline import DeadlineWatcher
 from edge_ser.runtime.hooks.json_lines import JsonLinesHook
-from edge_ser.runtime.timing import BLOCK_STEPS, Hooks, StepBlock
+from edge_ser.runtime.hooks.numbered_text import NumberedText
+from edge_ser.runtime.step_block import StepBlock
+from edge_ser.runtime.timing import BLOCK_STEPS, Hooks
 from edge_ser.runtime.trace import TraceHook
 
 STAGES = ("frontend", "infer 100 %")
@@ -66,7 +69,7 @@ def test_a_block_ends_when_it_is_full_late_old_or_told_to():
     assert hook.steps == list(range(300))
     assert hook.sizes == [11, BLOCK_STEPS, BLOCK_STEPS, 300 - 11 - 2 * BLOCK_STEPS]
     live = Blocks()
-    tell(live, [(step * 80 * MS, step * 80 * MS + 1) for step in range(40)])
+    tell(live, [(step * 80 * MS, step * 80 * MS + 1, step * 80 * MS + 2) for step in range(40)])
     assert max(live.sizes) <= 14, "a second of live audio"
 
 
@@ -74,7 +77,7 @@ def test_a_clock_that_jumps_back_is_told_at_once_and_gives_no_negative_time():
     hook = Blocks()
     tell(hook, [(10, 20, 30), (1_000, 900, 800), (2_000, 2_010, 2_020)])
     assert hook.sizes == [2, 1]
-    block = StepBlock("mic", 0, 1, STAGES, [(1_000, 900, 950)])
+    block = StepBlock("mic", 0, 1, STAGES, np.array([(1_000, 900, 950)]))
     assert block.durations_ns.tolist() == [[0, 50, 0]]
 
 
@@ -92,6 +95,68 @@ def test_the_trace_is_the_same(tmp_path: Path):
         return json.dumps(event, sort_keys=True)
 
     assert sorted(map(key, blocks)) == sorted(map(key, single))
+
+
+def test_two_streams_with_one_name_keep_their_numbers(tmp_path: Path):
+    hook = JsonLinesHook(tmp_path / "steps.jsonl")
+    first, second = (Hooks([hook], "mic", 80 * MS, STAGES) for _ in range(2))
+    rows = times(30)
+    for step in range(20):
+        first.record(step, rows[step])
+        second.record(5 + step, rows[5 + step])
+        if step % 7 == 6:
+            first.settle()
+            second.settle()
+    first.settle()
+    second.settle()
+    hook.close()
+    found = [json.loads(line) for line in (tmp_path / "steps.jsonl").read_text().splitlines()]
+    assert all(line["start_ns"] == rows[line["step"]][0] for line in found)
+    assert sorted(line["step"] for line in found) == sorted([*range(20), *range(5, 25)])
+
+
+def test_streams_in_threads_share_a_file(tmp_path: Path):
+    hook = JsonLinesHook(tmp_path / "steps.jsonl")
+
+    def stream(name: str) -> None:
+        hooks = Hooks([hook], name, 80 * MS, STAGES)
+        for step, row in enumerate(times(2000)):
+            hooks.record(step, row)
+        hooks.settle()
+
+    threads = [threading.Thread(target=stream, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    hook.close()
+    lines = [json.loads(line) for line in (tmp_path / "steps.jsonl").read_text().splitlines()]
+    for name in "abc":
+        assert [line["step"] for line in lines if line["stream_id"] == name] == list(range(2000))
+
+
+def test_few_steps_wait_to_be_written(tmp_path: Path):
+    trace, lines = TraceHook(tmp_path / "t.json"), JsonLinesHook(tmp_path / "s.jsonl")
+    hooks = Hooks([trace, lines], "mic", 80 * MS, STAGES)
+    for step, row in enumerate(times(5000)):
+        hooks.record(step, row)
+    part = next(path for path in tmp_path.iterdir() if "s.jsonl" in path.name)
+    assert len(part.read_text().splitlines()) > 5000 - 2 * 512
+    hooks.settle()
+    trace.close()
+    lines.close()
+    slices = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    assert sum(event["name"] == "step" for event in slices) == 5000
+
+
+@pytest.mark.parametrize("most", [9, 10, 9_999, 10_000, 99_999_999, 10**8, 2**62])
+def test_rows_are_what_a_format_string_gives(most: int):
+    numbers = np.random.default_rng(most % 97).integers(0, most, (3, 40), np.int64, True)
+    numbers[:, 0], numbers[:, 1], numbers[1, 2:] = 0, most, 7
+    text = NumberedText(['a "50 %":', 1, ",", 0, ", 0 and ", 2, ";", 1, "\n"])
+    expected = "".join(f'a "50 %":{b},{a}, 0 and {c};{b}\n' for a, b, c in numbers.T)
+    assert text.rows(numbers).decode() == expected
+    assert text.rows(numbers[:, :1]).decode() == 'a "50 %":0,0, 0 and 0;0\n'
 
 
 def test_json_lines_are_the_same(tmp_path: Path):

@@ -81,11 +81,29 @@ with Recognizer.open({str(shared_pack)!r}).stream() as stream:
 
 def test_importing_the_runtime_loads_no_engine_and_no_audio_library() -> None:
     done = run(
-        "import edge_ser.runtime\n"
+        "from edge_ser.runtime import *\n"
         "late = {'onnxruntime', 'tensorrt', 'soundfile', 'soxr', 'sounddevice', 'argparse'}\n"
         "print(sorted(late & set(sys.modules)))"
     )
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_the_runtime_loads_what_is_asked_for() -> None:
+    done = run(
+        "import sys, edge_ser.runtime as runtime\n"
+        "print('numpy' in sys.modules, set(runtime.__all__) <= set(dir(runtime)))\n"
+        "print([type(getattr(runtime, name)).__name__ for name in runtime.__all__])\n"
+        "print(runtime.Recognizer is runtime.Recognizer, hasattr(runtime, 'Recogniser'))\n"
+        "runtime.Recogniser"
+    )
+    lazy, kinds, same = done.stdout.splitlines()
+    assert lazy == "False True"
+    assert set(ast.literal_eval(kinds)) <= {"type", "_ProtocolMeta"}
+    assert same == "True False"
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(
+        "AttributeError: module 'edge_ser.runtime' has no attribute 'Recogniser'"
+    )
 
 
 def test_importing_the_package_imports_nothing_else() -> None:

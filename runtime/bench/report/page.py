@@ -130,7 +130,7 @@ def _start_table(d: dict[str, Any]) -> str:
     if d["cold_start_ms"] is not None:
         rows += [
             ("first event after process start", f"{d['cold_start_ms']:.0f} ms"),
-            ("import edge_ser.runtime", f"{d['import_ms']:.0f} ms"),
+            ("from edge_ser.runtime import Recognizer", f"{d['import_ms']:.0f} ms"),
         ]
     if d["rss_mb"] is not None:
         rows.append(("resident memory while streaming", f"{d['rss_mb']:.1f} MB"))
