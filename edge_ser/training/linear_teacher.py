@@ -37,7 +37,7 @@ Loss = Callable[[nn.Module, Batch, np.random.Generator], Tensor]
 class DistillWeights:
     """What each lesson weighs, see ``DistillLoss``; 0 leaves it out."""
 
-    label: float = 0.0
+    label: float = 0.5
     states: float = 0.1
     verdict: float = 1.0
     evidence: float = 2.0
