@@ -158,7 +158,7 @@ def test_what_the_check_refuses_leaves_nothing(store: PackStore, newer: Path) ->
 def test_no_space(store: PackStore, newer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(InputError, match=r"has 0\.0 MB free, edge-six@9.1.0 needs 2\.\d MB"):
+    with pytest.raises(InputError, match=r"has 0\.0 MB free, edge-six@9.1.0 needs \d\.\d MB"):
         store.install(newer, fine)
     assert state(store) == (Selection(), set())
 
