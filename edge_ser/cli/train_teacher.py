@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MODELS", "add_arguments", "run"]
 
+BRANCHES = ("spectral", "cepstral", "semantic")
 MODELS = ("cross-attention", "depth-weighted", "baseline-egemaps", "baseline-encoder")
 
 
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     both.add_argument(
         "--skip-unreadable", action="store_true", help="leave out clips that cannot be read"
     )
-    cross = parser.add_argument_group("cross-attention and baseline-encoder")
+    cross = parser.add_argument_group("cross-attention, baseline-encoder, a semantic branch")
     cross.add_argument(
         "--encoder",
         default="moonshine",
@@ -74,7 +75,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     deep.add_argument("--fusion", default="parallel", choices=["parallel", "progressive"])
     deep.add_argument("--depth-weights", default="static", choices=["static", "dynamic", "uniform"])
     deep.add_argument("--depths", default="shallow,intermediate,high", metavar="D,…")
-    deep.add_argument("--branch", default="both", choices=["both", "spectral", "cepstral"])
+    deep.add_argument(
+        "--branch",
+        type=_branches,
+        default="both",
+        metavar="B,…",
+        help="any of spectral, cepstral and semantic, the last hearing --encoder, or both for the "
+        "first two (default: both)",
+    )
+
+
+def _branches(text: str) -> tuple[str, ...]:
+    if text == "both":
+        return BRANCHES[:2]
+    names = tuple(part.strip() for part in text.split(","))
+    for name in names:
+        if name not in BRANCHES:
+            raise argparse.ArgumentTypeError(
+                f"{name!r} is no branch; there are {', '.join(BRANCHES)}, and both"
+            )
+    return names
 
 
 def run(
@@ -174,11 +194,12 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
                 **({"feed_forward": 2 * options.width} if width else {}),
             )
         else:
-            rows = {"both": (64, 60), "spectral": (64, 0), "cepstral": (0, 60)}[options.branch]
             config = DepthWeightedConfig(
                 labels=labels,
-                spectral_rows=rows[0],
-                cepstral_rows=rows[1],
+                spectral_rows=64 if "spectral" in options.branch else 0,
+                cepstral_rows=60 if "cepstral" in options.branch else 0,
+                # How many layers and values they have is known when they are computed.
+                semantic_layers=int("semantic" in options.branch),
                 fusion=options.fusion,
                 depth_weights=options.depth_weights,
                 depths=tuple(part.strip() for part in options.depths.split(",")),

@@ -30,6 +30,10 @@ class DepthWeightedConfig:
     Attributes:
         spectral_rows: rows of the spectral branch (log-mel), 0 to leave the branch out.
         cepstral_rows: rows of the cepstral and voice-quality branch, 0 to leave it out.
+        semantic_layers: hidden states of a pretrained speech encoder that make a semantic
+            branch, 0 to leave it out.
+        semantic_width: values of each of its states.
+        semantic_rate_hz: states of a second.
         fusion: ``parallel`` sums the depths, ``progressive`` feeds each fused depth into the
             next one's fusion as well.
         depth_weights: ``static`` for learnt constants, ``dynamic`` for weights that each
@@ -41,6 +45,9 @@ class DepthWeightedConfig:
     labels: tuple[str, ...] = SIX_LABELS
     spectral_rows: int = 64
     cepstral_rows: int = 60
+    semantic_layers: int = 0
+    semantic_width: int = 0
+    semantic_rate_hz: float = 50.0
     stem: int = 64
     width: int = 128
     heads: int = 4
@@ -63,7 +70,7 @@ class DepthWeightedConfig:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
         if not self.depths or set(self.depths) - set(DEPTHS):
             raise ValueError(f"depths must be some of {', '.join(DEPTHS)}, got {self.depths}")
-        if not self.spectral_rows and not self.cepstral_rows:
+        if not self.spectral_rows and not self.cepstral_rows and not self.semantic_layers:
             raise ValueError("at least one branch is needed")
 
     def to_dict(self) -> dict[str, Any]:
@@ -134,12 +141,45 @@ class Branch(nn.Module):
         return [shallow, middle, high], mask
 
 
+class SemanticInput(nn.Module):
+    """States of a frozen speech encoder as rows at the frame rate of the other branches."""
+
+    def __init__(self, c: DepthWeightedConfig) -> None:
+        super().__init__()
+        self.standardise = Standardise(c.semantic_layers * c.semantic_width)
+        self.layer_logits = nn.Parameter(torch.zeros(c.semantic_layers))
+        self.project = nn.Linear(c.semantic_width, c.width)
+        self.per_frame = c.semantic_rate_hz / 100.0
+
+    def forward(self, states: Tensor, mask: Tensor, frames: int) -> Tensor:
+        """``(batch, layers, values, n)`` to ``(batch, width, frames)``, linear in between.
+
+        Args:
+            states: of the encoder.
+            mask: ``(batch, n) bool``, true within the clip; its last state holds on beyond.
+            frames: of 10 ms.
+        """
+        level = self.standardise(states.flatten(1, 2)).reshape(states.shape)
+        mixed = torch.einsum("l,blwt->btw", torch.softmax(self.layer_logits, dim=0), level)
+        rows = self.project(mixed).transpose(1, 2)
+        centres = (torch.arange(frames, device=rows.device) + 0.5) * self.per_frame - 0.5
+        last = mask.sum(1, keepdim=True) - 1
+        place = torch.minimum(centres.clamp(min=0.0).expand(len(rows), -1), last.to(rows.dtype))
+        before = place.long()
+        after = torch.minimum(before + 1, last)
+        shape = (-1, rows.shape[1], -1)
+        left = rows.gather(2, before[:, None].expand(shape))
+        right = rows.gather(2, after[:, None].expand(shape))
+        return torch.lerp(left, right, (place - before)[:, None])
+
+
 class DepthWeightedModel(nn.Module):
     """A reconstruction of multi-layer depth-weighted fusion (Kakuba and Han, ICUFN 2025).
 
     Public are: two branches of features; attentive CNN, transformer and bidirectional LSTM;
     fusion at the shallow, intermediate and high level with depth weights. Features, sizes
-    and the form of the weights are ours; what the text leaves open is an option.
+    and the form of the weights are ours; what the text leaves open is an option. A semantic
+    branch, of a frozen speech encoder's states, is our addition.
     """
 
     def __init__(self, config: DepthWeightedConfig) -> None:
@@ -147,7 +187,10 @@ class DepthWeightedModel(nn.Module):
         c = self.config = config
         self.spectral = Branch(c.spectral_rows, c) if c.spectral_rows else None
         self.cepstral = Branch(c.cepstral_rows, c) if c.cepstral_rows else None
-        n_branches = (self.spectral is not None) + (self.cepstral is not None)
+        self.semantic_input = SemanticInput(c) if c.semantic_layers else None
+        self.semantic = Branch(c.width, c) if c.semantic_layers else None
+        branches = (self.spectral, self.cepstral, self.semantic)
+        n_branches = sum(branch is not None for branch in branches)
         self.levels = [DEPTHS.index(depth) for depth in c.depths]
         self.fuse = nn.ModuleList()
         self.pools = nn.ModuleList()
@@ -178,7 +221,13 @@ class DepthWeightedModel(nn.Module):
         )
 
     def forward(
-        self, spectral: Tensor, cepstral: Tensor, spectral_mask: Tensor, cepstral_mask: Tensor
+        self,
+        spectral: Tensor,
+        cepstral: Tensor,
+        spectral_mask: Tensor,
+        cepstral_mask: Tensor,
+        semantic: Tensor | None = None,
+        semantic_mask: Tensor | None = None,
     ) -> Tensor:
         """Logits ``(batch, labels)`` of whole clips.
 
@@ -187,13 +236,22 @@ class DepthWeightedModel(nn.Module):
             cepstral: ``(batch, cepstral_rows, frames) float32``, same frames.
             spectral_mask: ``(batch, frames) bool``, true within the clip.
             cepstral_mask: ``(batch, frames) bool``, the same.
+            semantic: ``(batch, layers, values, states) float32`` at the encoder's own rate,
+                where the model has such a branch.
+            semantic_mask: ``(batch, states) bool``.
         """
+        rows = None
+        if self.semantic_input is not None:
+            if semantic is None or semantic_mask is None:
+                raise ValueError("this model needs the states of a speech encoder")
+            rows = self.semantic_input(semantic, semantic_mask, spectral.shape[2])
         found, mask = [], spectral_mask
         for branch, x, own_mask in (
             (self.spectral, spectral, spectral_mask),
             (self.cepstral, cepstral, cepstral_mask),
+            (self.semantic, rows, spectral_mask),
         ):
-            if branch is not None:
+            if branch is not None and x is not None:
                 features, mask = branch(x, own_mask)
                 found.append(features)
         pooled: list[Tensor] = []

@@ -137,12 +137,26 @@ def load_features(
     if isinstance(recipe.config, DepthWeightedConfig):
         tracks = {"spectral": mel}
         cepstral = made(Cepstral(), "cepstra") if recipe.config.cepstral_rows else mel.values
-        return TeacherFeatures({**tracks, "cepstral": Track(cepstral, 100.0)}, spans)
+        tracks["cepstral"] = Track(cepstral, 100.0)
+        if not recipe.config.semantic_layers:
+            return TeacherFeatures(tracks, spans)
+        tracks["semantic"], encoder = _semantic(recipe, clips, cache, copies, skip=skip)
+        return TeacherFeatures(tracks, spans, encoder)
     tracks = {}
     if recipe.acoustic == "logmel":
         tracks["acoustic"] = mel
     else:
         tracks["acoustic"] = Track(made(ACOUSTICS[recipe.acoustic](), recipe.acoustic), 100.0)
+    tracks["semantic"], encoder = _semantic(recipe, clips, cache, copies, skip=skip)
+    if recipe.functionals:
+        tracks["utterance"] = Track(made(Functionals(), "eGeMAPS"), None)
+    return TeacherFeatures(tracks, spans, encoder)
+
+
+def _semantic(
+    recipe: TeacherRecipe, clips: Sequence[Clip], cache: Path, copies: Copies, *, skip: bool
+) -> tuple[Track, str]:
+    """The encoder's states with time last, and the identity of the encoder."""
     states = encoder_states(
         clips, recipe.encoder, cache, layers=recipe.layers, copies=copies, skip_unreadable=skip
     )
@@ -150,10 +164,7 @@ def load_features(
         clip: [array.transpose(0, 2, 1) for array in arrays]
         for clip, arrays in states.values.items()
     }
-    tracks["semantic"] = Track(turned, states.frame_rate_hz)
-    if recipe.functionals:
-        tracks["utterance"] = Track(made(Functionals(), "eGeMAPS"), None)
-    return TeacherFeatures(tracks, spans, states.identity)
+    return Track(turned, states.frame_rate_hz), states.identity
 
 
 def build_model(
@@ -162,10 +173,22 @@ def build_model(
     """A fresh model that fits the features, standardised by the training ``clips``."""
     tracks, config = features.tracks, recipe.config
     if isinstance(config, DepthWeightedConfig):
+        if config.semantic_layers:
+            states = tracks["semantic"]
+            layers, width = states.values[clips[0]][0].shape[:2]
+            assert states.rate_hz is not None
+            config = replace(
+                config,
+                semantic_layers=layers,
+                semantic_width=width,
+                semantic_rate_hz=states.rate_hz,
+            )
         deep = DepthWeightedModel(config)
         for name, branch in (("spectral", deep.spectral), ("cepstral", deep.cepstral)):
             if branch is not None:
                 branch.standardise.fit(*tracks[name].statistics(clips))
+        if deep.semantic_input is not None:
+            deep.semantic_input.standardise.fit(*tracks["semantic"].statistics(clips))
         return deep
     first = {name: track.values[clips[0]][0] for name, track in tracks.items()}
     config = replace(

@@ -12,6 +12,7 @@ from edge_ser.models.depth_weighted import (
     DEPTHS,
     DepthWeightedConfig,
     DepthWeightedModel,
+    SemanticInput,
 )
 from edge_ser.models.utterance import pool_frames, pool_tokens
 
@@ -33,6 +34,9 @@ SMALL_DEEP = {
     "feed_forward": 16,
     "hidden": 8,
 }
+
+
+SEMANTIC = {"semantic_layers": 3, "semantic_width": 10, "semantic_rate_hz": 100 * 17 / 41}
 
 
 def parameters(model: torch.nn.Module) -> int:
@@ -58,6 +62,11 @@ def deep_inputs(frames: int = 41) -> dict[str, torch.Tensor]:
         "spectral_mask": mask,
         "cepstral_mask": mask.clone(),
     }
+
+
+def semantic_inputs() -> dict[str, torch.Tensor]:
+    cross = cross_inputs()
+    return {**deep_inputs(), **{name: cross[name] for name in ("semantic", "semantic_mask")}}
 
 
 def padded(inputs: dict[str, torch.Tensor], by: int) -> dict[str, torch.Tensor]:
@@ -172,6 +181,44 @@ def test_one_branch_alone_ignores_the_other(branch: str) -> None:
         torch.testing.assert_close(
             model(**inputs), model(**{**inputs, other: torch.randn_like(inputs[other])})
         )
+
+
+def test_a_semantic_branch_is_heard_and_learns() -> None:
+    torch.manual_seed(0)
+    model = DepthWeightedModel(DepthWeightedConfig(**{**SMALL_DEEP, **SEMANTIC}))
+    inputs = semantic_inputs()
+    model(**inputs).square().sum().backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    model = trained(model)
+    with torch.no_grad():
+        other = model(**{**inputs, "semantic": inputs["semantic"].flip(3)})
+        assert not torch.allclose(model(**inputs), other)
+    with pytest.raises(ValueError, match="speech encoder"):
+        model(**deep_inputs())
+
+
+def test_padding_behind_a_clip_does_not_reach_the_semantic_branch() -> None:
+    torch.manual_seed(0)
+    config = DepthWeightedConfig(**{**SMALL_DEEP, **SEMANTIC, "cepstral_rows": 0})
+    inputs = semantic_inputs()
+    model = trained(DepthWeightedModel(config))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model(**inputs), model(**padded(inputs, 12)), atol=1e-5, rtol=1e-4
+        )
+
+
+def test_states_stand_where_they_were_heard() -> None:
+    """A ramp over time is the same ramp at the frame rate."""
+    config = DepthWeightedConfig(**{**SMALL_DEEP, **SEMANTIC, "semantic_rate_hz": 40.0})
+    states = SemanticInput(config)
+    with torch.no_grad():
+        states.project.weight.fill_(0.1)
+        states.project.bias.zero_()
+        ramp = ((torch.arange(20) + 0.5) / 40.0).expand(1, 3, 10, 20)
+        heard = states(ramp, torch.ones(1, 20, dtype=torch.bool), 50)
+    expected = ((torch.arange(50) + 0.5) / 100.0).clamp(0.5 / 40, 19.5 / 40)
+    torch.testing.assert_close(heard[0, 0], expected)
 
 
 def test_dynamic_weights_depend_on_the_clip_and_sum_to_one() -> None:

@@ -110,6 +110,18 @@ def test_depth_weighted_learns(
     assert set(report["corpora"]["emodb"]["parts"]) == {"network", "linear"}
 
 
+def test_depth_weighted_learns_from_a_speech_encoder(
+    corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hears = ("--branch", "spectral,semantic", "--encoder", str(encoder), "--layers", "0,1")
+    assert train("depth-weighted", corpus, tmp_path, *SMALL, *hears, "--linear", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["corpora"]["emodb"]["mean"]["uar"] > 0.6
+    assert set(report["corpora"]["emodb"]["parts"]) == {"network", "linear"}
+    assert train("depth-weighted", corpus, tmp_path / "x", "--branch", "semantic,loud") == 2
+    assert "'loud' is no branch" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["baseline-egemaps", "baseline-encoder"])
 def test_linear_baselines(
     kind: str, corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
