@@ -187,12 +187,11 @@ def test_a_semantic_branch_is_heard_and_learns() -> None:
     torch.manual_seed(0)
     model = DepthWeightedModel(DepthWeightedConfig(**{**SMALL_DEEP, **SEMANTIC}))
     inputs = semantic_inputs()
+    inputs["semantic"].requires_grad_()
     model(**inputs).square().sum().backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
-    model = trained(model)
-    with torch.no_grad():
-        other = model(**{**inputs, "semantic": inputs["semantic"].flip(3)})
-        assert not torch.allclose(model(**inputs), other)
+    assert inputs["semantic"].grad is not None
+    assert inputs["semantic"].grad.abs().amax((0, 2, 3)).min() > 0  # every layer counts
     with pytest.raises(ValueError, match="speech encoder"):
         model(**deep_inputs())
 
