@@ -247,6 +247,8 @@ def test_ctrl_c_ends_the_stream_with_its_verdict(shared_pack: Path, pcm: NDArray
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # A shell gives what it runs in the background no Ctrl-C to hear, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
