@@ -13,7 +13,7 @@ from edge_ser.errors import UsageError
 if TYPE_CHECKING:
     from edge_ser.corpora import Clip, Fold
     from edge_ser.training.results import FoldResult
-    from edge_ser.training.teachers import TeacherRecipe
+    from edge_ser.training.teacher_recipe import TeacherRecipe
 
 __all__ = ["MODELS", "add_arguments", "run"]
 
@@ -125,7 +125,8 @@ def run(
             facts = {"parameters": size}
         return [linear_fold(vectors, fold, extra, labels) for fold in folds], facts
     from edge_ser.training.processes import is_first, wait_for_first
-    from edge_ser.training.teachers import build_model, load_features, train_teacher_fold
+    from edge_ser.training.teacher_features import load_features
+    from edge_ser.training.teachers import build_model, train_teacher_fold
 
     recipe = _recipe(options, labels)
     # Of several processes the first fills the cache, the others then read it.
@@ -170,7 +171,7 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
 
     from edge_ser.models.cross_attention import CrossAttentionConfig
     from edge_ser.models.depth_weighted import DepthWeightedConfig
-    from edge_ser.training.teachers import TeacherRecipe
+    from edge_ser.training.teacher_recipe import TeacherRecipe
 
     for flag, least in (("members", 1), ("copies", 0)):
         if getattr(options, flag) < least:

@@ -116,12 +116,13 @@ class DistillLoss:
                 error = (error * share).sum() / share.sum().clamp(min=1.0)
                 moments = self._moments(of_tokens, views, batch)
                 loss = loss + self.evidence * (error + _OF_MOMENTS * moments)
-        target = torch.from_numpy(np.stack([view.summary for view in views])).to(batch.mel.device)
-        if self.summary and summary is not None:
-            error = _distance(summary, target[:, :, None].expand_as(summary))
-            loss = loss + self.summary * (error * weight).sum() / weight.sum().clamp(min=1.0)
-        if self.relation:
-            loss = loss + self.relation * _relation(output.pooled[:, :, -1], target)
+        if self.summary or self.relation:
+            target = torch.from_numpy(np.stack([view.summary for view in views])).to(weight.device)
+            if self.summary and summary is not None:
+                error = _distance(summary, target[:, :, None].expand_as(summary))
+                loss = loss + self.summary * (error * weight).sum() / weight.sum().clamp(min=1.0)
+            if self.relation:
+                loss = loss + self.relation * _relation(output.pooled[:, :, -1], target)
         return loss
 
     def _verdict(self, logits: Tensor, means: NDArray[np.float32], share: Tensor) -> Tensor:
@@ -145,7 +146,7 @@ class DistillLoss:
             origin = int(batch.origin[row])
             first = max(0, int(origin * self.states_per_frame))
             running, speech = view.evidence.running(first)
-            index = ((origin + ends) * self.states_per_frame).astype(int) - first
+            index = np.floor((origin + ends) * self.states_per_frame).astype(int) - first
             begun, index = index >= 0, index.clip(0, len(running) - 1)
             means[row], known[row] = running[index], begun & speech[index]
         return means, known

@@ -1,10 +1,10 @@
-"""Train the whole-utterance models, the teachers: features, one fold, checkpoint."""
+"""Train the whole-utterance models, the teachers, on one fold."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,153 +18,28 @@ from torch.nn import functional as F
 from edge_ser.corpora import Clip, Fold, digest, validation_split
 from edge_ser.corpora.folds import random_validation_split
 from edge_ser.files import replace_file, write_text
-from edge_ser.models.cross_attention import CrossAttentionConfig, CrossAttentionModel
+from edge_ser.models.cross_attention import CrossAttentionModel
 from edge_ser.models.depth_weighted import DepthWeightedConfig, DepthWeightedModel
-from edge_ser.training.acoustics import ACOUSTICS, Cepstral, Functionals, LogMelRows
 from edge_ser.training.clip_statistics import LinearMember
-from edge_ser.training.extract import Copies, extract
-from edge_ser.training.fit import FitSettings, fit
+from edge_ser.training.fit import fit
 from edge_ser.training.processes import is_first
 from edge_ser.training.progress import say
 from edge_ser.training.results import FoldResult
-from edge_ser.training.semantic import encoder_states
 from edge_ser.training.student import mean_uar
+from edge_ser.training.teacher_features import TeacherFeatures
+from edge_ser.training.teacher_recipe import TeacherRecipe
 from edge_ser.training.tracks import (
-    Spans,
-    Track,
     TrackBatch,
     TrackBatches,
     assemble,
     known_labels,
-    speech_spans,
 )
 
-__all__ = [
-    "TeacherFeatures",
-    "TeacherRecipe",
-    "build_model",
-    "load_features",
-    "predict",
-    "train_teacher_fold",
-]
+__all__ = ["build_model", "predict", "train_teacher_fold"]
 
 _CLIPS_AT_ONCE = 32
 _LONGEST_S = 12.0
 _NEVER = -1e4  # logit of a label that cannot be
-
-
-@dataclass(frozen=True)
-class TeacherRecipe:
-    """Everything that decides how a teacher turns out.
-
-    Attributes:
-        model: ``cross-attention`` or ``depth-weighted``.
-        config: shape of the model; what depends on the features is filled in from them.
-        acoustic: acoustic branch of the cross-attention model, a name of ``ACOUSTICS``.
-        encoder: speech encoder of the semantic branch, see ``open_encoder``.
-        layers: its hidden states to take, None for all.
-        functionals: give the cross-attention model's classifier the eGeMAPS functionals.
-        copies: augmented copies of every training clip.
-        rooms: other rooms, microphones and noise in the copies; without, only other voices.
-        linear: a linear classifier on means and deviations of the same features has half of
-            the say in the end, see ``LinearMember``.
-        window_s: longest crop in training.
-        members: models of different seeds whose probabilities are averaged.
-        validation_share: of the training speakers (or clips, where folds are random) for the
-            choice of the epoch; 0 keeps the averaged weights of the last epoch.
-    """
-
-    model: str
-    config: CrossAttentionConfig | DepthWeightedConfig
-    acoustic: str = "mfcc"
-    encoder: str = "moonshine"
-    layers: tuple[int, ...] | None = None
-    functionals: bool = False
-    copies: int = 0
-    rooms: bool = True
-    linear: bool = False
-    window_s: float = 3.0
-    batch_size: int = 8
-    n_masks: int = 0
-    smoothing: float = 0.1
-    members: int = 1
-    validation_share: float = 0.0
-    fit: FitSettings = field(
-        default_factory=lambda: FitSettings(epochs=40, learning_rate=1e-3, ema=0.995)
-    )
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {**asdict(self), "config": self.config.to_dict()}
-
-
-@dataclass(frozen=True)
-class TeacherFeatures:
-    """What the model is given of each clip, and where the speech lies in it."""
-
-    tracks: dict[str, Track]
-    spans: Spans
-    encoder: str | None = None
-
-    def clips(self) -> list[Clip]:
-        """The clips that could be read."""
-        return list(self.spans)
-
-
-def load_features(
-    recipe: TeacherRecipe, clips: Sequence[Clip], cache: Path, *, seed: int, skip: bool = False
-) -> TeacherFeatures:
-    """Read or compute all features that ``recipe`` needs.
-
-    Args:
-        recipe: says which.
-        clips: of every corpus.
-        cache: folder of cached features.
-        seed: of the augmented copies.
-        skip: leave out unreadable clips instead of stopping.
-
-    Raises:
-        InputError: a clip cannot be read.
-        OutputError: the disk is full; what was computed stays.
-    """
-    copies = Copies(recipe.copies, seed, rooms=recipe.rooms)
-
-    def made(extractor: Any, what: str) -> dict[Clip, list[NDArray[Any]]]:
-        return extract(clips, extractor, cache, copies=copies, what=what, skip_unreadable=skip)
-
-    mel = Track(made(LogMelRows(), "log-mel"), 100.0)
-    spans = speech_spans(mel, list(mel.values))
-    if isinstance(recipe.config, DepthWeightedConfig):
-        tracks = {"spectral": mel}
-        cepstral = made(Cepstral(), "cepstra") if recipe.config.cepstral_rows else mel.values
-        tracks["cepstral"] = Track(cepstral, 100.0)
-        if not recipe.config.semantic_layers:
-            return TeacherFeatures(tracks, spans)
-        tracks["semantic"], encoder = _semantic(recipe, clips, cache, copies, skip=skip)
-        return TeacherFeatures(tracks, spans, encoder)
-    tracks = {}
-    if recipe.acoustic == "logmel":
-        tracks["acoustic"] = mel
-    else:
-        tracks["acoustic"] = Track(made(ACOUSTICS[recipe.acoustic](), recipe.acoustic), 100.0)
-    tracks["semantic"], encoder = _semantic(recipe, clips, cache, copies, skip=skip)
-    if recipe.functionals:
-        tracks["utterance"] = Track(made(Functionals(), "eGeMAPS"), None)
-    return TeacherFeatures(tracks, spans, encoder)
-
-
-def _semantic(
-    recipe: TeacherRecipe, clips: Sequence[Clip], cache: Path, copies: Copies, *, skip: bool
-) -> tuple[Track, str]:
-    """The encoder's states with time last, and the identity of the encoder."""
-    states = encoder_states(
-        clips, recipe.encoder, cache, layers=recipe.layers, copies=copies, skip_unreadable=skip
-    )
-    turned = {
-        clip: [array.transpose(0, 2, 1) for array in arrays]
-        for clip, arrays in states.values.items()
-    }
-    return Track(turned, states.frame_rate_hz), states.identity
 
 
 def build_model(

@@ -17,7 +17,6 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_ser.cli.main import main
-from edge_ser.runtime.sources import DEMO
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -89,8 +88,6 @@ def test_standard_input_gives_what_a_file_gives(
 
 
 def test_demo(shared_pack: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if not DEMO.exists():
-        pytest.skip("this checkout has no demo sample")
     assert main(["run", "demo", "--pack", str(shared_pack), "--jsonl"]) == 0
     assert lines_of(capsys.readouterr().out)[-1]["type"] == "stream.ended"
 

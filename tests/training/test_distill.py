@@ -182,3 +182,40 @@ def test_states_are_asked_for_where_they_lie_in_time() -> None:
     assert perfect.item() == pytest.approx(0.0, abs=1e-3)
     assert shifted.item() > 0.003
     assert other_layer.item() > 0.1
+
+
+def test_evidence_is_asked_for_where_it_lies_in_time() -> None:
+    """A step is asked about what the crop holds up to its end, a token about its own moment."""
+    everything, bank, _ = world()
+    n_states = round(FRAMES / 100 * RATE_HZ)
+    ramp = (np.arange(n_states, dtype=np.float32) / n_states)[:, None, None]
+    evidence = Evidence(np.tile(ramp, (1, 1, 3)), np.ones(n_states, np.float32), 1e9)
+    views = {clip: [TeacherView(evidence, np.zeros((1, n_states, 2), np.float16),
+                                np.zeros(2, np.float32))] for clip in everything}  # fmt: skip
+    loss = DistillLoss(
+        StudentLoss(),
+        views,
+        StateScale(np.zeros((1, 2), np.float32), np.ones((1, 2), np.float32)),
+        EvidenceScale(np.zeros((1, 3), np.float32), np.ones((1, 3), np.float32), 1.0),
+        delay_frames=8.0,
+        states_per_frame=RATE_HZ / 100.0,
+    )
+    crops = ClipBatches(bank, everything, LABELS, frames=80, step_frames=8, batch_size=16,
+                        n_masks=0)  # fmt: skip
+    batch = next(iter(crops.epoch(np.random.default_rng(1))))
+    assert len(set(batch.origin.tolist())) > 4  # crops from everywhere
+    heard = [views[clip][0] for clip in batch.clips]
+    means, known = loss._so_far(heard, batch, 10)
+    for row, origin in enumerate(batch.origin.tolist()):
+        first = max(0, int(origin * RATE_HZ / 100))
+        for step in range(10):
+            last = int(np.floor((origin + 8 * (step + 1) - 8) * RATE_HZ / 100))
+            if not known[row, step]:
+                assert last - first < 1
+                continue
+            assert means[row, step, 0, 0] == pytest.approx((first + last) / 2 / n_states, abs=1e-4)
+    frames = (torch.arange(20) + 0.5) * 4 - 8
+    where = (batch.origin[:, None] + frames) * RATE_HZ / 100.0
+    perfect = (where.floor().clamp(0, n_states - 1) / n_states)[:, None].expand(-1, 3, -1)
+    assert loss._moments(perfect, heard, batch).item() == pytest.approx(0.0, abs=1e-6)
+    assert loss._moments(perfect.roll(3, dims=2), heard, batch).item() > 1e-3

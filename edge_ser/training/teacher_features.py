@@ -1,0 +1,89 @@
+"""What the whole-utterance models are given of each clip, read or computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edge_ser.corpora import Clip
+from edge_ser.models.depth_weighted import DepthWeightedConfig
+from edge_ser.training.acoustics import ACOUSTICS, Cepstral, Functionals, LogMelRows
+from edge_ser.training.extract import Copies, extract
+from edge_ser.training.semantic import encoder_states
+from edge_ser.training.teacher_recipe import TeacherRecipe
+from edge_ser.training.tracks import Spans, Track, speech_spans
+
+__all__ = ["TeacherFeatures", "load_features"]
+
+
+@dataclass(frozen=True)
+class TeacherFeatures:
+    """What the model is given of each clip, and where the speech lies in it."""
+
+    tracks: dict[str, Track]
+    spans: Spans
+    encoder: str | None = None
+
+    def clips(self) -> list[Clip]:
+        """The clips that could be read."""
+        return list(self.spans)
+
+
+def load_features(
+    recipe: TeacherRecipe, clips: Sequence[Clip], cache: Path, *, seed: int, skip: bool = False
+) -> TeacherFeatures:
+    """Read or compute all features that ``recipe`` needs.
+
+    Args:
+        recipe: says which.
+        clips: of every corpus.
+        cache: folder of cached features.
+        seed: of the augmented copies.
+        skip: leave out unreadable clips instead of stopping.
+
+    Raises:
+        InputError: a clip cannot be read.
+        OutputError: the disk is full; what was computed stays.
+    """
+    copies = Copies(recipe.copies, seed, rooms=recipe.rooms)
+
+    def made(extractor: Any, what: str) -> dict[Clip, list[NDArray[Any]]]:
+        return extract(clips, extractor, cache, copies=copies, what=what, skip_unreadable=skip)
+
+    mel = Track(made(LogMelRows(), "log-mel"), 100.0)
+    spans = speech_spans(mel, list(mel.values))
+    if isinstance(recipe.config, DepthWeightedConfig):
+        tracks = {"spectral": mel}
+        cepstral = made(Cepstral(), "cepstra") if recipe.config.cepstral_rows else mel.values
+        tracks["cepstral"] = Track(cepstral, 100.0)
+        if not recipe.config.semantic_layers:
+            return TeacherFeatures(tracks, spans)
+        tracks["semantic"], encoder = _semantic(recipe, clips, cache, copies, skip=skip)
+        return TeacherFeatures(tracks, spans, encoder)
+    tracks = {}
+    if recipe.acoustic == "logmel":
+        tracks["acoustic"] = mel
+    else:
+        tracks["acoustic"] = Track(made(ACOUSTICS[recipe.acoustic](), recipe.acoustic), 100.0)
+    tracks["semantic"], encoder = _semantic(recipe, clips, cache, copies, skip=skip)
+    if recipe.functionals:
+        tracks["utterance"] = Track(made(Functionals(), "eGeMAPS"), None)
+    return TeacherFeatures(tracks, spans, encoder)
+
+
+def _semantic(
+    recipe: TeacherRecipe, clips: Sequence[Clip], cache: Path, copies: Copies, *, skip: bool
+) -> tuple[Track, str]:
+    """The encoder's states with time last, and the identity of the encoder."""
+    states = encoder_states(
+        clips, recipe.encoder, cache, layers=recipe.layers, copies=copies, skip_unreadable=skip
+    )
+    turned = {
+        clip: [array.transpose(0, 2, 1) for array in arrays]
+        for clip, arrays in states.values.items()
+    }
+    return Track(turned, states.frame_rate_hz), states.identity
