@@ -65,15 +65,19 @@ def execute(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from edge_ser.cli import train_student
+    from edge_ser.errors import UsageError
     from edge_ser.training.linear_teacher import DistillWeights, LinearTeacher
 
+    given = {name: getattr(options, name) for name in LESSONS if getattr(options, name) is not None}
+    weights = replace(DistillWeights(), **given)
+    if not any(vars(weights).values()):
+        flags = ", ".join(f"--{name}" for name in LESSONS)
+        raise UsageError(f"nothing to learn: every lesson weighs 0; raise one of {flags}")
     labels, tested, extra, folds, chosen = train.selection(options)
     heard = set(tested) | set(extra)
     # Clips of other classes have no label to teach, but they are speech of the right speakers.
     extra += [clip for clip in train.all_clips(options.data) if clip not in heard]
     extra += [replace(clip, label="") for clip in train.all_clips(options.unlabelled)]
-    given = {name: getattr(options, name) for name in LESSONS if getattr(options, name) is not None}
-    weights = replace(DistillWeights(), **given)
 
     def teacher_of(bank: FeatureBank) -> Teacher:
         return LinearTeacher.listen(

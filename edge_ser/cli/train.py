@@ -74,6 +74,13 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         "0.12 for example (default: 0)",
     )
     parser.add_argument(
+        "--voices",
+        type=whole(0, 99),
+        metavar="N",
+        help="students hear each clip from N other voices too (default: 3, and up to 9 where a "
+        "corpus has few speakers)",
+    )
+    parser.add_argument(
         "--clean-share",
         type=real(0.0, 1.0),
         metavar="P",
@@ -114,7 +121,7 @@ def _refuse_idle_flags(options: argparse.Namespace) -> None:
     Raises:
         UsageError: naming the first.
     """
-    idle: tuple[str, ...] = () if options.model == "student" else ("warp", "clean_share")
+    idle: tuple[str, ...] = () if options.model == "student" else ("warp", "voices", "clean_share")
     if options.model.startswith("baseline-"):
         idle += learning.FLAGS
     for flag in idle:

@@ -48,6 +48,8 @@ def recipe_of(options: argparse.Namespace, labels: tuple[str, ...], taught: bool
     of_recipe = given(
         options, batch_size="batch_size", masks="n_masks", warp="warp", clean_share="clean_share"
     )
+    if options.voices is not None:
+        of_recipe |= {"voices": options.voices, "speakers": 0}
     of_fit = given(
         options,
         epochs="epochs",
@@ -82,13 +84,14 @@ def run(
     from edge_ser.training.bank import FeatureBank
     from edge_ser.training.results import summarise
     from edge_ser.training.run_student import train_everything, train_fold
+    from edge_ser.training.voices import voices_of
 
     recipe = recipe_of(options, labels, teacher_of is not None)
     clips = [*tested, *extra]
     bank = FeatureBank.build(
         clips,
         recipe.frontend,
-        voices=recipe.voices,
+        voices=voices_of(clips, recipe.voices, recipe.speakers),
         rooms=recipe.rooms,
         seed=options.seed,
         cache=options.cache or options.out / "cache",

@@ -12,7 +12,6 @@ torch = pytest.importorskip("torch")
 for package in ("lightning_fabric", "librosa", "opensmile", "sklearn", "soundfile", "onnx"):
     pytest.importorskip(package)
 
-import soundfile
 
 from edge_ser.cli import main
 from edge_ser.corpora import Clip, load_corpus
@@ -26,30 +25,12 @@ from edge_ser.training.tracks import (
     speech_spans,
 )
 
-RATE = 16_000
-PITCH = {"W": 320.0, "N": 180.0, "T": 100.0}
-
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four speakers, three emotions that differ in pitch, eight clips of each."""
-    root = tmp_path_factory.mktemp("emodb")
-    rng = np.random.default_rng(0)
-    for index, speaker in enumerate(("03", "08", "09", "10")):
-        for code, pitch in PITCH.items():
-            for take in "abcdefgh":
-                n = round(RATE * rng.uniform(0.6, 0.9))
-                phase = (
-                    2
-                    * np.pi
-                    * np.cumsum(
-                        np.full(n, pitch * (1 + 0.05 * index) * rng.uniform(0.97, 1.03) / RATE)
-                    )
-                )
-                voice = sum(np.sin(k * phase) / k for k in range(1, 12))
-                wave = 0.2 * voice * np.hanning(n) + 0.002 * rng.standard_normal(n)
-                soundfile.write(root / f"{speaker}a01{code}{take}.wav", wave, RATE)
-    return root
+    from making.pitched import emotions_by_pitch
+
+    return emotions_by_pitch(tmp_path_factory.mktemp("emodb"), "abcdefgh")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,92 @@
+"""``distill`` and ``train student`` from the command line, on a made-up corpus."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+for package in ("lightning_fabric", "audiomentations", "sklearn", "soundfile", "onnx"):
+    pytest.importorskip(package)
+
+from edge_ser.cli import main
+from edge_ser.models.checkpoint import load_student
+
+FAST = ("--size", "small", "--workers", "1", "--voices", "1", "--learning-rate", "0.005")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from making.pitched import emotions_by_pitch
+
+    return emotions_by_pitch(tmp_path_factory.mktemp("corpus") / "emodb", "abcd")
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from making.encoder import waveform_model
+
+    return waveform_model(tmp_path_factory.mktemp("encoder") / "encoder.onnx")
+
+
+def run(command: tuple[str, ...], corpus: Path, out: Path, *flags: str) -> int:
+    return main(
+        [
+            *command, "--data", f"emodb={corpus}", "--labels", "anger,neutral,sadness",
+            "--folds", "2", "--out", str(out), "--cache", str(corpus.parent / "cache"), *flags,
+        ]
+    )  # fmt: skip
+
+
+def test_a_student_is_distilled_fold_by_fold_and_then_from_everyone(
+    corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    speech = tmp_path / "speech"
+    (speech / "somebody").mkdir(parents=True)
+    shutil.copy(corpus / "03a01Na.wav", speech / "somebody" / "words.wav")
+    distill = ("distill", "--teacher", str(encoder), "--layers", "0,1")
+    flags = (*FAST, "--unlabelled", f"speech={speech}", "--json")
+    assert run(distill, corpus, tmp_path / "run", *flags, "--epochs", "8") == 0
+    captured = capsys.readouterr()
+    assert "speakers unheard" in captured.err
+    report = json.loads(captured.out)
+    assert report["corpora"]["emodb"]["mean"]["uar"] > 0.6
+    lesson = load_student(tmp_path / "run" / "fold1" / "checkpoint.safetensors").training
+    assert lesson["teacher"]["layers"] == [0, 1]
+    assert not set(lesson["test_speakers"]) & set(lesson["train_speakers"])
+    everyone = (*flags, "--epochs", "1", "--fold", "all")
+    assert run(distill, corpus, tmp_path / "run", *everyone) == 0
+    path = json.loads(capsys.readouterr().out)["checkpoint"]
+    training = load_student(Path(path)).training
+    assert training["calibration"] == report["calibration"]
+    assert "speech:somebody" in training["train_speakers"]
+
+
+def test_a_student_learns_from_labels_alone(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = (*FAST, "--fold", "0", "--json")
+    assert run(("train", "student"), corpus, tmp_path, *flags, "--epochs", "8") == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["corpora"]["emodb"]["mean"]["uar"] > 0.6
+    assert run(("train", "student"), corpus, tmp_path, *flags, "--epochs", "8", "--resume") == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["corpora"] == first["corpora"]
+    assert "epoch 8/8" not in captured.err
+
+
+def test_what_cannot_be_distilled_is_told(
+    corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distill = ("distill", "--teacher", str(encoder))
+    assert run(distill, corpus, tmp_path, *FAST, "--layers", "7") == 2
+    assert "has layers 0 to" in capsys.readouterr().err
+    missing = ("--unlabelled", f"speech={tmp_path / 'nowhere'}")
+    assert run(distill, corpus, tmp_path, *FAST, *missing) == 2
+    assert "nowhere" in capsys.readouterr().err
+    idle = ("--label", "0", "--verdict", "0", "--evidence", "0", "--states", "0")
+    assert run(distill, corpus, tmp_path, *FAST, "--layers", "0", *idle) == 2
+    assert "nothing to learn" in capsys.readouterr().err
