@@ -25,7 +25,7 @@ __all__ = [
 
 BLOCK_STEPS = 128
 """Steps of which a ``BlockHook`` is told at once, at most."""
-_BLOCK_NS = 1_000_000_000
+_BLOCK_NS = 2_000_000_000
 
 STAGES = ("capture", "resample", "gate", "frontend", "infer", "post", "publish")
 """Names of stages, in the order in which samples pass them."""
@@ -92,7 +92,7 @@ class Hook(Protocol):
 class BlockHook(Hook, Protocol):
     """A hook that rather hears of many steps at once, which costs far less.
 
-    It is told of up to ``BLOCK_STEPS`` steps, of at most about a second; at once of a step that
+    It is told of up to ``BLOCK_STEPS`` steps, of at most about two seconds; at once of a step that
     was late, and of the rest when the stream ends.
     """
 

@@ -82,7 +82,7 @@ class PrometheusHook:
             self._misses += 1
 
     def on_block(self, block: StepBlock) -> None:
-        """Count many steps; a scrape may come up to a second before a block does."""
+        """Count many steps; a scrape may come two seconds before a block does."""
         self._blocks.add(block)
 
     def _count_block(self, block: StepBlock) -> None:
