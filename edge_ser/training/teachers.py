@@ -219,7 +219,9 @@ def train_teacher_fold(
     mean = torch.stack(chances).mean(0)
     parts: dict[str, Tensor] = {}
     if recipe.linear:
-        linear = LinearMember.fit(features.tracks, features.spans, clips, labels)
+        linear = LinearMember.fit(
+            features.tracks, features.spans, clips, labels, deviations=recipe.deviations
+        )
         if is_first():
             linear.save(out / "linear.safetensors")
         votes = linear.logits(features.tracks, features.spans, fold.test)
