@@ -227,6 +227,13 @@ def train_teacher_fold(
         votes = linear.logits(features.tracks, features.spans, fold.test)
         parts = {"network": mean, "linear": torch.stack([chance(vote) for vote in votes]).mean(0)}
         mean = (parts["network"] + parts["linear"]) / 2
+    if is_first():
+        truth = torch.tensor([labels.index(clip.label) for clip in fold.test])
+        heard = {"": mean, **parts}
+        rights = [
+            f"{name} {(p.argmax(1) == truth).float().mean():.1%}" for name, p in heard.items()
+        ]
+        say(f"fold {fold.index}: {', '.join(rights).strip()} of its test clips right")
     # The log of the mean probability serves as logits of the ensemble.
     return FoldResult(
         fold,
