@@ -136,6 +136,7 @@ class Stream:
         self._heard = heard
         self._verdict.restore(probabilities, -(-heard // self._size))
         self._verdict.conclude()
+        self.settle()
         return self._event("speech_ended")
 
     @property
@@ -167,6 +168,8 @@ class Stream:
         self.check(pcm)
         events: list[Event] = []
         taken, n, size = 0, len(pcm), self._size
+        if not n:
+            self.settle_old()
         while taken < n:
             taken += self.fill(pcm, taken)
             if self._filled == size:
@@ -230,6 +233,10 @@ class Stream:
     def settle(self) -> None:
         """Tell hooks that take blocks of steps what they were not told yet."""
         self._hooks.settle()
+
+    def settle_old(self) -> None:
+        """The same if it has waited for two seconds; for while no samples come."""
+        self._hooks.settle_old()
 
     def notice(self, type: str, **detail: Any) -> Event:  # noqa: A002 - the event's own word
         """An event that is no emotion, with the next number of this stream."""
@@ -331,6 +338,8 @@ class Stream:
             event.latency_ms = latency
         if self._hooked:
             self._hooks.record(step, (begin, featured, inferred, end))
+            if self._ended:
+                self._hooks.settle()
         return event
 
     def _event(self, trigger: str) -> Event:

@@ -93,7 +93,7 @@ class BlockHook(Hook, Protocol):
     """A hook that rather hears of many steps at once, which costs far less.
 
     It is told of up to ``BLOCK_STEPS`` steps, of at most about two seconds; at once of a step that
-    was late, and of the rest when the stream ends.
+    was late, and of the rest when an utterance or the stream ends.
     """
 
     def on_block(self, block: StepBlock) -> None:
@@ -144,6 +144,11 @@ class Hooks:
                 or not begin <= end <= begin + self._deadline_ns
             ):
                 self.settle()
+
+    def settle_old(self) -> None:
+        """Tell of the block if it has waited its time; for while no steps are taken."""
+        if self._until >= 0 and clock() >= self._until:
+            self.settle()
 
     def settle(self) -> None:
         """Tell of the block as far as it goes."""
