@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from edge_ser.errors import UsageError
@@ -95,7 +94,6 @@ class Profile:
 
         def hear(event: Event) -> None:
             metrics.on_event(event)
-            _count_source(metrics, event)
             show(event)
 
         return hear
@@ -103,21 +101,6 @@ class Profile:
     def misses(self, stream: Stream) -> list[Event]:
         """The ``deadline.miss`` events since the last call."""
         return self.watcher.events(stream)
-
-
-def _count_source(metrics: PrometheusHook, event: Event) -> None:
-    """What an event says of a live source; those of files say nothing."""
-    captured_ns = event.detail.get("captured_ns")
-    if event.type == "emotion" and captured_ns is not None:
-        metrics.on_age(perf_counter_ns() - captured_ns)
-    elif event.type == "source.lost":
-        metrics.on_source(False)
-    elif event.type == "source.restored" or (
-        event.type == "stream.started" and event.detail.get("gated")
-    ):
-        metrics.on_source(True)
-    elif event.type == "audio.gap" and event.detail["reason"] == "overflow":
-        metrics.on_overflow(event.detail["missing_ms"] / 1000)
 
 
 @contextmanager
