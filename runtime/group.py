@@ -15,6 +15,7 @@ from edge_ser.frontend import LogMel
 from edge_ser.frontend.group import GroupLogMel
 from edge_ser.pack import Manifest
 from edge_ser.runtime.backends import Engine, EngineGroup
+from edge_ser.runtime.hook_faults import HookFaults
 from edge_ser.runtime.stream import FULL_SCALE, Stream
 from edge_ser.runtime.timing import Hook, clock
 
@@ -41,6 +42,7 @@ class StreamGroup:
         *,
         hooks: Sequence[Hook],
         every: int,
+        faults: HookFaults,
     ) -> None:
         if not stream_ids or len(set(stream_ids)) != len(stream_ids):
             raise UsageError(
@@ -59,6 +61,7 @@ class StreamGroup:
                 name,
                 hooks=hooks,
                 every=every,
+                faults=faults,
             )
             for index, name in enumerate(stream_ids)
         ]
@@ -146,11 +149,15 @@ class StreamGroup:
         featured = clock()
         rows = self._engine.step(resting).tolist()
         inferred = clock()
-        events = [
-            self._members[i].conclude_step(trigger, rows[i], begin, featured, inferred)
-            for i in ready
-        ]
+        # Hooks are called when all events are there: what they take is no part of any step.
+        events, turn = [], inferred
+        for i in ready:
+            member = self._members[i]
+            events.append(member.conclude_step(trigger, rows[i], begin, featured, inferred, turn))
+            turn = member.done_ns
         if self._hooked:
+            for i in ready:
+                self._members[i].tell()
             for i in resting:
                 self._members[i].settle_old()
         return events
