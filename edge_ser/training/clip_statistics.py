@@ -21,12 +21,18 @@ __all__ = ["LinearMember", "clip_vectors"]
 Vectors = dict[str, NDArray[np.float32]]
 
 
-def clip_vectors(tracks: Mapping[str, Track], spans: Spans, clip: Clip, copy: int) -> Vectors:
+def clip_vectors(
+    tracks: Mapping[str, Track], spans: Spans, clip: Clip, copy: int, *, deviations: bool = False
+) -> Vectors:
     """Statistics over the speech of a clip's copy, one vector for each discriminant.
 
     ``semantic I`` is the mean state of an encoder's layer, ``whole clip`` what describes the
     clip as such (eGeMAPS), ``acoustic`` means and deviations of all other rows. The last one
     is only there where no encoder is: beside its layers it would not be worth its vote.
+
+    Args:
+        deviations: the layers' deviations beside their means, and ``acoustic`` in any case.
+            That tells known speakers' clips apart and misleads on those of others.
     """
     begin, end = spans[clip][copy]
     found: Vectors = {}
@@ -41,10 +47,12 @@ def clip_vectors(tracks: Mapping[str, Track], spans: Spans, clip: Clip, copy: in
         heard = array[..., first : max(first + 1, round(end * track.rate_hz))].astype(np.float32)
         mean = heard.mean(axis=-1)
         if array.ndim == 3:
-            found.update({f"semantic {layer}": state for layer, state in enumerate(mean)})
+            layers = np.concatenate([mean, heard.std(axis=-1)], axis=-1) if deviations else mean
+            found.update({f"semantic {layer}": state for layer, state in enumerate(layers)})
         else:
             acoustic += [mean, heard.std(axis=-1)]
-    if not any(track.rate_hz and track.values[clip][copy].ndim == 3 for track in tracks.values()):
+    heard_by_encoder = any(name.startswith("semantic") for name in found)
+    if acoustic and (deviations or not heard_by_encoder):
         found["acoustic"] = np.concatenate(acoustic)
     return found
 
@@ -60,6 +68,7 @@ class LinearMember:
 
     labels: tuple[str, ...]
     parts: Mapping[str, Discriminant]
+    deviations: bool = False
 
     @classmethod
     def fit(
@@ -68,14 +77,18 @@ class LinearMember:
         spans: Spans,
         clips: Sequence[Clip],
         labels: tuple[str, ...],
+        *,
+        deviations: bool = False,
     ) -> LinearMember:
-        """Fit on every copy of ``clips``.
+        """Fit on every copy of ``clips``; ``deviations`` as in :func:`clip_vectors`.
 
         Raises:
             MissingExtra: scikit-learn is not installed.
         """
         drawn = [(clip, copy) for clip in clips for copy in range(len(spans[clip]))]
-        rows = [clip_vectors(tracks, spans, clip, copy) for clip, copy in drawn]
+        rows = [
+            clip_vectors(tracks, spans, clip, copy, deviations=deviations) for clip, copy in drawn
+        ]
         truth = np.array([labels.index(clip.label) for clip, _ in drawn])
         return cls(
             labels,
@@ -83,13 +96,14 @@ class LinearMember:
                 name: Discriminant.fit(np.stack([row[name] for row in rows]), truth, len(labels))
                 for name in rows[0]
             },
+            deviations,
         )
 
     def logits(
         self, tracks: Mapping[str, Track], spans: Spans, clips: Sequence[Clip]
     ) -> list[NDArray[np.float32]]:
         """``(clips, labels)`` of the clean clips from each discriminant."""
-        rows = [clip_vectors(tracks, spans, clip, 0) for clip in clips]
+        rows = [clip_vectors(tracks, spans, clip, 0, deviations=self.deviations) for clip in clips]
         return [
             part(np.stack([row[name] for row in rows])).astype(np.float32)
             for name, part in self.parts.items()
@@ -102,6 +116,11 @@ class LinearMember:
             for name, part in self.parts.items()
             for key, value in vars(part).items()
         }
-        about = {"model": "linear-member", "version": 1, "labels": list(self.labels)}
+        about = {
+            "model": "linear-member",
+            "version": 2,
+            "labels": list(self.labels),
+            "deviations": self.deviations,
+        }
         with replace_file(path) as file:
             file.write(save(tensors, {"edge-ser": json.dumps(about)}))

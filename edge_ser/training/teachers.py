@@ -219,12 +219,21 @@ def train_teacher_fold(
     mean = torch.stack(chances).mean(0)
     parts: dict[str, Tensor] = {}
     if recipe.linear:
-        linear = LinearMember.fit(features.tracks, features.spans, clips, labels)
+        linear = LinearMember.fit(
+            features.tracks, features.spans, clips, labels, deviations=recipe.deviations
+        )
         if is_first():
             linear.save(out / "linear.safetensors")
         votes = linear.logits(features.tracks, features.spans, fold.test)
         parts = {"network": mean, "linear": torch.stack([chance(vote) for vote in votes]).mean(0)}
         mean = (parts["network"] + parts["linear"]) / 2
+    if is_first():
+        truth = torch.tensor([labels.index(clip.label) for clip in fold.test])
+        heard = {"": mean, **parts}
+        rights = [
+            f"{name} {(p.argmax(1) == truth).float().mean():.1%}" for name, p in heard.items()
+        ]
+        say(f"fold {fold.index}: {', '.join(rights).strip()} of its test clips right")
     # The log of the mean probability serves as logits of the ensemble.
     return FoldResult(
         fold,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
+from time import perf_counter_ns
 from types import TracebackType
 from typing import Any
 
@@ -27,6 +29,7 @@ BUCKETS_S = (
 )  # fmt: skip
 """Upper bounds of the histogram, with the usual 80 ms deadline among them."""
 _STEPS_A_COUNT = 4096
+_STEP_STAGES = ("frontend", "infer", "post")  # of every stream; those of a live one come with it
 _BOUNDS_NS = tuple(round(bound * 1e9) for bound in BUCKETS_S)
 
 
@@ -34,8 +37,8 @@ class PrometheusHook:
     """Counts steps, stages and events; a scrape turns the counts into metrics.
 
     Nothing of the client library is touched in a step. What was never told of (a sensor, a
-    source) is not in the metrics. May be shared by all streams of a recognizer; counts of
-    streams in other threads may be one step behind in a scrape.
+    source) is not in the metrics. May be shared by all streams of a recognizer, whatever their
+    threads; a scrape may come two seconds before the newest steps do.
 
     Args:
         recognizer: for ``ser_build_info``.
@@ -55,15 +58,18 @@ class PrometheusHook:
             "precision": recognizer.engine.precision,
             "model": recognizer.manifest.name,
         }
-        self._stages: dict[str, list[int]] = {}  # bucket counts, then the sum in nanoseconds
+        # Bucket counts, then the sum in nanoseconds.
+        self._stages = {stage: _new_counts() for stage in _STEP_STAGES}
         self._blocks = WaitingBlocks(self._count_block, _STEPS_A_COUNT)
         self._ages = _new_counts()
         self._steps = 0
         self._misses = 0
         self._events: Counter[str] = Counter()
         self._abstentions = 0
-        self._engine_builds: Counter[str] = Counter()
-        self._audio: dict[str, float] = {}
+        self._source_up: bool | None = None
+        self._overflows = 0
+        self._dropped_s = 0.0
+        self._telling = threading.Lock()  # of events, which come from many threads
         self._board: BoardCondition | None = None
         self.registry = prometheus_client.CollectorRegistry()
         self.registry.register(self)
@@ -82,7 +88,7 @@ class PrometheusHook:
             self._misses += 1
 
     def on_block(self, block: StepBlock) -> None:
-        """Count many steps; a scrape may come up to a second before a block does."""
+        """Count many steps; a scrape may come two seconds before a block does."""
         self._blocks.add(block)
 
     def _count_block(self, block: StepBlock) -> None:
@@ -98,32 +104,29 @@ class PrometheusHook:
             counts[-1] += int(column.sum())
 
     def on_event(self, event: Event) -> None:
-        """Count an emotion event by its label."""
-        if event.type == "emotion" and event.label is not None:
-            self._events[event.label] += 1
-            if event.abstained:
-                self._abstentions += 1
+        """Count an event by what it tells: an emotion and its age, audio lost, the source."""
+        captured_ns = event.detail.get("captured_ns")
+        with self._telling:
+            if event.type == "emotion" and event.label is not None:
+                self._events[event.label] += 1
+                self._abstentions += event.abstained
+                if captured_ns is not None:
+                    _count(self._ages, perf_counter_ns() - captured_ns)
+            elif event.type == "audio.gap":
+                self._overflows += 1
+                self._dropped_s += event.detail["missing_ms"] / 1000
+            if event.type in ("source.lost", "source.restored"):
+                self._source_up = event.type == "source.restored"
+            elif captured_ns is not None:
+                self._source_up = True
+
+    def on_source(self, up: bool) -> None:
+        """Whether samples are coming in, for who knows it better than the events tell."""
+        self._source_up = up
 
     def on_board(self, t_ns: int, condition: BoardCondition) -> None:
         """Remember the condition of the board (a sink of ``BoardSampler``)."""
         self._board = condition
-
-    def on_age(self, age_ns: int) -> None:
-        """Count the time from a sound to its event."""
-        _count(self._ages, age_ns)
-
-    def on_source(self, up: bool) -> None:
-        """Whether samples are coming in."""
-        self._audio["up"] = float(up)
-
-    def on_overflow(self, dropped_s: float) -> None:
-        """Samples were lost."""
-        self._audio["overflows"] = self._audio.get("overflows", 0.0) + 1
-        self._audio["dropped_s"] = self._audio.get("dropped_s", 0.0) + dropped_s
-
-    def on_engine_build(self, result: str) -> None:
-        """An engine was built: ``built``, ``cached`` or ``failed``."""
-        self._engine_builds[result] += 1
 
     def exposition(self) -> bytes:
         """The metrics as text, for a service that has its own ``/metrics``."""
@@ -152,27 +155,26 @@ class PrometheusHook:
             age = HistogramMetricFamily("ser_frame_age_seconds", "From a sound to its event.")
             age.add_metric([], *_cumulative(self._ages))
             yield age
-        for name, text, value in (
+        counters: list[tuple[str, str, float]] = [
             ("ser_frames", "Steps that were computed.", self._steps),
             ("ser_deadline_misses", "Steps that took longer than their audio.", self._misses),
             ("ser_abstentions", "Events too unsure to act upon.", self._abstentions),
-            ("ser_audio_overflows", "Times that samples were lost.", self._audio.get("overflows")),
-            ("ser_audio_dropped_seconds", "Audio lost.", self._audio.get("dropped_s")),
-        ):
-            if value is not None:
-                yield CounterMetricFamily(name, text, value=value)
-        for name, text, label, counter in (
-            ("ser_events", "Emotion events by label.", "label", self._events),
-            ("ser_engine_builds", "Engines built, by result.", "result", self._engine_builds),
-        ):
-            if counter:
-                family = CounterMetricFamily(name, text, labels=[label])
-                for key, number in list(counter.items()):
-                    family.add_metric([key], number)
-                yield family
-        if "up" in self._audio:
+        ]
+        if self._source_up is not None or self._overflows:
+            counters += [
+                ("ser_audio_overflows", "Times that samples were lost.", self._overflows),
+                ("ser_audio_dropped_seconds", "Audio lost.", self._dropped_s),
+            ]
+        for name, text, value in counters:
+            yield CounterMetricFamily(name, text, value=value)
+        if self._events:
+            events = CounterMetricFamily("ser_events", "Emotion events by label.", labels=["label"])
+            for label, number in list(self._events.items()):
+                events.add_metric([label], number)
+            yield events
+        if self._source_up is not None:
             yield GaugeMetricFamily(
-                "ser_source_up", "Whether samples come in.", value=self._audio["up"]
+                "ser_source_up", "Whether samples come in.", value=self._source_up
             )
         yield from self._collect_board(self._board)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -98,7 +99,8 @@ class _Pages:
     async def metrics(self, _: Request) -> Response:
         service, metrics = self._service, self._service.metrics
         listening = service.listener is not None and service.listener.source is not None
-        metrics.source_up.set(listening)
+        metrics.steps.on_source(listening)
         metrics.clients.set(service.n_connections)
         metrics.held.set(service.hold.held)
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        text = await asyncio.to_thread(metrics.text)
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

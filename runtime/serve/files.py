@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from edge_ser.errors import EdgeSerError, InputError
 from edge_ser.events import Event
@@ -84,25 +84,26 @@ class Files:
             service.recognizer,
             "file",
             gated=gated,
-            hooks=(service.metrics, pulse),
+            hooks=(service.metrics.steps, pulse),
             utterances=settings.utterances,
             smoothing=settings.smoothing,
         )
         rate_hz, n_samples = service.recognizer.rate_hz, 0
         texts = self._told([session.started()])
-        for samples in samples_of(content, rate_hz):
-            n_samples += len(samples)
-            if n_samples > settings.max_upload_s * rate_hz:
-                raise TooLong(
-                    f"the upload holds more than {settings.max_upload_s / 60:g} minutes of audio "
-                    "(--max-upload-minutes); send it in parts"
-                )
-            if service.ending:
-                raise Busy("the service ends")
-            with pulse.working():
-                events = session.push_samples(samples)
-            texts += self._told(events)
-        return texts + self._told(session.finish())
+        with closing(session):
+            for samples in samples_of(content, rate_hz):
+                n_samples += len(samples)
+                if n_samples > settings.max_upload_s * rate_hz:
+                    raise TooLong(
+                        f"the upload holds more than {settings.max_upload_s / 60:g} minutes of "
+                        "audio (--max-upload-minutes); send it in parts"
+                    )
+                if service.ending:
+                    raise Busy("the service ends")
+                with pulse.working():
+                    events = session.push_samples(samples)
+                texts += self._told(events)
+            return texts + self._told(session.finish())
 
     def _told(self, events: list[Event]) -> list[str]:
         """Counted, and as JSON at once, which takes a fraction of their memory."""

@@ -110,7 +110,7 @@ class Service:
                 self.settings.stream_id,
                 utterances=self.settings.utterances,
                 smoothing=self.settings.smoothing,
-                hooks=(self.metrics, deadlines),
+                hooks=(self.metrics.steps, deadlines),
                 every=self.settings.every,
             )
             self.listener = Listener(
@@ -146,6 +146,7 @@ class Service:
             self.listener.stop()
             await asyncio.to_thread(self._listening.stop)
         self.bus.close()
+        self.metrics.close()
 
     @property
     def busy(self) -> str | None:

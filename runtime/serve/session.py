@@ -90,7 +90,15 @@ class Session:
         if self._live is not None:
             return self._live.finish()
         final = self._stream.finish()
+        self._stream.settle()
         late = self._deadlines.events(self._stream)
         end_ms = 0.0 if final is None else final.audio_end_ms
         ended = self._stream.notice("stream.ended", audio_end_ms=round(end_ms, 3))
         return [*late, ended] if final is None else [final, *late, ended]
+
+    def close(self) -> None:
+        """Let hooks hear the last steps of a stream that did not come to its end."""
+        if self._live is not None:
+            self._live.finish()
+        else:
+            self._stream.settle()

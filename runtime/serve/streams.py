@@ -55,29 +55,30 @@ class StreamRoutes:
                 return session.push(data)
 
         send = _Sender(socket, service, publish)
-        await send.all([session.started()])
-        while True:
-            message = await socket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            data, text = message.get("bytes"), message.get("text")
-            try:
-                if data is not None:
-                    # A few samples complete no step and are cheaper done than handed over.
-                    events = await asyncio.to_thread(push, data)
-                    ended = False
-                else:
-                    ended = _is_end(text)
-                    events = await asyncio.to_thread(session.finish) if ended else []
-            except EdgeSerError as error:
-                await send.all([session.error(str(error), "invalid_audio_frame")])
-                await socket.close(BAD_DATA, reason_of(error))
-                return
-            if not await send.all(events):
-                return
-            if ended:
-                await socket.close(1000)
-                return
+        with contextlib.closing(session):
+            await send.all([session.started()])
+            while True:
+                message = await socket.receive()
+                if message["type"] == "websocket.disconnect":
+                    return
+                data, text = message.get("bytes"), message.get("text")
+                try:
+                    if data is not None:
+                        # A few samples complete no step and are cheaper done than handed over.
+                        events = await asyncio.to_thread(push, data)
+                        ended = False
+                    else:
+                        ended = _is_end(text)
+                        events = await asyncio.to_thread(session.finish) if ended else []
+                except EdgeSerError as error:
+                    await send.all([session.error(str(error), "invalid_audio_frame")])
+                    await socket.close(BAD_DATA, reason_of(error))
+                    return
+                if not await send.all(events):
+                    return
+                if ended:
+                    await socket.close(1000)
+                    return
 
     def _session(self, socket: WebSocket, pulse: Pulse) -> tuple[Session, bool]:
         query = socket.query_params
@@ -99,7 +100,7 @@ class StreamRoutes:
             query.get("stream_id", f"ws{self._n_streams}")[:64],
             gated=query.get("gate") == "1",
             every=int(every),
-            hooks=(self._service.metrics, pulse),
+            hooks=(self._service.metrics.steps, pulse),
             utterances=settings.utterances,
             smoothing=settings.smoothing,
         )

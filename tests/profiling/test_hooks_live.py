@@ -104,7 +104,7 @@ class TestPrometheus:
         buckets = sorted(
             (float(dict(labels)["le"]), value)
             for (name, labels), value in samples.items()
-            if name.endswith("_bucket")
+            if name.endswith("_bucket") and dict(labels)["stage"] == "infer"
         )
         assert [value for _, value in buckets] == sorted(value for _, value in buckets)
         assert dict(buckets)[0.000025] == 1
@@ -113,11 +113,9 @@ class TestPrometheus:
         assert buckets[-1] == (float("inf"), 4)
 
     def test_board_source_and_losses_appear_when_told_of(self, hook):
+        before = self.samples(hook)
+        assert not any(name.startswith(("ser_audio", "ser_source")) for name, _ in before)
         hook.on_source(True)
-        hook.on_overflow(0.25)
-        hook.on_overflow(0.5)
-        hook.on_age(5 * MS)
-        hook.on_engine_build("cached")
         condition = BoardCondition(
             temperatures_c={"gpu-thermal": 50.0, "cpu": 90.0},
             power_w={"VDD_IN": 6.0},
@@ -126,13 +124,36 @@ class TestPrometheus:
         hook.on_board(0, condition)
         samples = self.samples(hook)
         assert samples["ser_source_up", ()] == 1
-        assert samples["ser_audio_overflows_total", ()] == 2
-        assert samples["ser_audio_dropped_seconds_total", ()] == 0.75
-        assert samples["ser_frame_age_seconds_count", ()] == 1
-        assert samples["ser_engine_builds_total", (("result", "cached"),)] == 1
+        assert samples["ser_audio_overflows_total", ()] == 0
+        assert samples["ser_audio_dropped_seconds_total", ()] == 0
         assert samples["ser_gpu_temperature_celsius", ()] == 50
         assert samples["ser_power_watts", (("rail", "VDD_IN"),)] == 6
         assert samples["ser_power_mode_info", (("mode", "7W"),)] == 1
+
+    def test_events_of_a_live_source_tell_of_ages_losses_and_the_source(
+        self, hook, recognizer, voice, monkeypatch
+    ):
+        monkeypatch.setattr("edge_ser.runtime.hooks.prometheus.perf_counter_ns", lambda: 40 * MS)
+        with recognizer.stream() as stream:
+            events = [*stream.push(voice[:3840]), stream.notice("utterance.start")]
+            for event in events:
+                event.detail["captured_ns"] = 10 * MS
+                hook.on_event(event)
+            hook.on_event(stream.notice("audio.gap", reason="overflow", missing_ms=250.0))
+            hook.on_event(stream.notice("audio.gap", reason="overflow", missing_ms=500.0))
+            samples = self.samples(hook)
+            assert samples["ser_source_up", ()] == 1
+            hook.on_event(stream.notice("source.lost", reason="unplugged"))
+            assert self.samples(hook)["ser_source_up", ()] == 0
+            hook.on_event(stream.notice("source.restored", source="mic"))
+            assert self.samples(hook)["ser_source_up", ()] == 1
+        assert samples["ser_audio_overflows_total", ()] == 2
+        assert samples["ser_audio_dropped_seconds_total", ()] == 0.75
+        age = "ser_frame_age_seconds"
+        assert samples[f"{age}_count", ()] == 3
+        assert samples[f"{age}_sum", ()] == pytest.approx(0.09)
+        assert samples[f"{age}_bucket", (("le", "0.025"),)] == 0
+        assert samples[f"{age}_bucket", (("le", "0.05"),)] == 3
 
     def test_the_endpoint_answers_and_a_taken_port_is_a_clear_error(self, hook):
         from edge_ser.runtime.hooks.prometheus import serve_metrics

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 torch = pytest.importorskip("torch")
 for package in ("lightning_fabric", "librosa", "opensmile", "sklearn", "soundfile", "onnx"):
@@ -15,6 +16,7 @@ for package in ("lightning_fabric", "librosa", "opensmile", "sklearn", "soundfil
 
 from edge_ser.cli import main
 from edge_ser.corpora import Clip, load_corpus
+from edge_ser.training.semantic import open_encoder
 from edge_ser.training.teachers import TeacherLoss
 from edge_ser.training.tracks import (
     Track,
@@ -95,10 +97,17 @@ def test_depth_weighted_learns_from_a_speech_encoder(
     corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hears = ("--branch", "spectral,semantic", "--encoder", str(encoder), "--layers", "0,1")
-    assert train("depth-weighted", corpus, tmp_path, *SMALL, *hears, "--linear", "--json") == 0
+    linear = ("--linear", "--linear-deviations", "--json")
+    assert train("depth-weighted", corpus, tmp_path, *SMALL, *hears, *linear) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["corpora"]["emodb"]["mean"]["uar"] > 0.6
     assert set(report["corpora"]["emodb"]["parts"]) == {"network", "linear"}
+    weights = load_file(tmp_path / "fold0" / "linear.safetensors")
+    states = weights["semantic 1.mean"]
+    assert {name.split(".")[0] for name in weights} == {"semantic 0", "semantic 1", "acoustic"}
+    assert len(states) == 2 * open_encoder(str(encoder)).width  # means and deviations
+    assert train("depth-weighted", corpus, tmp_path / "y", "--linear-deviations") == 2
+    assert "add --linear" in capsys.readouterr().err
     assert train("depth-weighted", corpus, tmp_path / "x", "--branch", "semantic,loud") == 2
     assert "'loud' is no branch" in capsys.readouterr().err
 
