@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from edge_ser.frontend import LogMel
 from edge_ser.frontend.group import GroupLogMel
 from edge_ser.pack import Manifest
 from edge_ser.runtime.backends import Engine, EngineGroup
+from edge_ser.runtime.hook_faults import HookFaults
 from edge_ser.runtime.stream import FULL_SCALE, Stream
 from edge_ser.runtime.timing import Hook, clock
 
@@ -27,7 +29,8 @@ class StreamGroup:
     of floating point. A step is taken when a stream has the samples for one; those that have
     not rest meanwhile, which costs as much as stepping, so feed all of them equally.
 
-    An engine that takes one stream at a time steps them in turn.
+    An engine that takes one stream at a time steps them in turn. As a context manager it ends
+    all streams without a word and tells hooks what they were not told yet.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class StreamGroup:
         *,
         hooks: Sequence[Hook],
         every: int,
+        faults: HookFaults,
     ) -> None:
         if not stream_ids or len(set(stream_ids)) != len(stream_ids):
             raise UsageError(
@@ -46,6 +50,7 @@ class StreamGroup:
                 f"with {len(set(stream_ids))} names"
             )
         n_streams = len(stream_ids)
+        self._hooked = bool(hooks)
         self._mel = GroupLogMel(front_end, n_streams, FULL_SCALE)
         self._engine = engine.group(n_streams)
         self._members = [
@@ -56,6 +61,7 @@ class StreamGroup:
                 name,
                 hooks=hooks,
                 every=every,
+                faults=faults,
             )
             for index, name in enumerate(stream_ids)
         ]
@@ -122,6 +128,18 @@ class StreamGroup:
         for member in self._members:
             member.settle()
 
+    def __enter__(self) -> StreamGroup:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for member in self._members:
+            member.__exit__(kind, error, traceback)
+
     def _step(self, ready: Sequence[int], trigger: str | None) -> list[Event | None]:
         resting: Sequence[int] = ()
         if len(ready) < len(self._members):
@@ -131,10 +149,18 @@ class StreamGroup:
         featured = clock()
         rows = self._engine.step(resting).tolist()
         inferred = clock()
-        return [
-            self._members[i].conclude_step(trigger, rows[i], begin, featured, inferred)
-            for i in ready
-        ]
+        # Hooks are called when all events are there: what they take is no part of any step.
+        events, turn = [], inferred
+        for i in ready:
+            member = self._members[i]
+            events.append(member.conclude_step(trigger, rows[i], begin, featured, inferred, turn))
+            turn = member.done_ns
+        if self._hooked:
+            for i in ready:
+                self._members[i].tell()
+            for i in resting:
+                self._members[i].settle_old()
+        return events
 
 
 class _MemberEngine:

@@ -75,6 +75,13 @@ class Hearing:
         """An event that is no emotion, with the next number of the stream."""
         return self._stream.notice(type, **detail)
 
+    def settle(self, *, old: bool = False) -> None:
+        """Tell hooks what they were not told yet; ``old`` if it has waited for two seconds."""
+        if old:
+            self._stream.settle_old()
+        else:
+            self._stream.settle()
+
     def open(self, begin: int, now: int, reason: str, speech_probability: float) -> Event:
         """Begin an utterance at sample ``begin``, at sample ``now``: its ``utterance.start``."""
         self._n_utterances += 1
@@ -118,7 +125,6 @@ class Hearing:
             final: Event | None = self._stream.conclude(probabilities, max(length, heard))
         else:
             final = self._stream.finish()
-        self._stream.settle()  # the next utterance may be hours away
         events = [] if final is None else self._with_change(final, speech_probability)
         ended = self.notice(
             "utterance.end",

@@ -135,6 +135,8 @@ class LiveStream:
         if self._closed:
             raise UsageError(f"stream {self.stream_id} is finished; open a new one")
         self._hearing.check(pcm)
+        if not len(pcm):
+            self._hearing.settle(old=True)
         if pcm.dtype == np.int16:
             samples = pcm * _INT16_SCALE
         else:
@@ -194,6 +196,7 @@ class LiveStream:
             return []
         events = self._break("stream_ended")
         self._closed = True
+        self._hearing.settle()
         return self._ending(events, "stream.ended")
 
     def _ending(self, events: list[Event], kind: str, **detail: Any) -> list[Event]:

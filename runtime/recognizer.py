@@ -9,6 +9,7 @@ from edge_ser.errors import BackendError
 from edge_ser.frontend import LogMel
 from edge_ser.pack import Manifest, Pack, open_pack
 from edge_ser.runtime.backends import Engine, load_engine
+from edge_ser.runtime.hook_faults import HookFaults
 from edge_ser.runtime.stream import Stream
 from edge_ser.runtime.timing import Hook
 
@@ -27,6 +28,7 @@ class Recognizer:
         self.pack = pack
         self.engine = engine
         self._front_end = LogMel(pack.manifest.frontend)
+        self._faults = HookFaults()
 
     @classmethod
     def open(
@@ -102,7 +104,13 @@ class Recognizer:
             every: steps from one event to the next.
         """
         return Stream(
-            self.manifest, self.engine, self._front_end, stream_id, hooks=hooks, every=every
+            self.manifest,
+            self.engine,
+            self._front_end,
+            stream_id,
+            hooks=hooks,
+            every=every,
+            faults=self._faults,
         )
 
     def group(
@@ -122,5 +130,11 @@ class Recognizer:
 
         names = [f"stream{i}" for i in range(streams)] if isinstance(streams, int) else streams
         return StreamGroup(
-            self.manifest, self.engine, self._front_end, names, hooks=hooks, every=every
+            self.manifest,
+            self.engine,
+            self._front_end,
+            names,
+            hooks=hooks,
+            every=every,
+            faults=self._faults,
         )

@@ -13,6 +13,7 @@ from edge_ser.errors import InputError, UsageError
 from edge_ser.events import Event, Latency
 from edge_ser.pack import Manifest
 from edge_ser.runtime.backends import Engine
+from edge_ser.runtime.hook_faults import HookFaults
 from edge_ser.runtime.timing import Hook, Hooks, clock
 from edge_ser.runtime.verdict import Verdict
 
@@ -69,6 +70,7 @@ class Stream:
         *,
         hooks: Sequence[Hook],
         every: int,
+        faults: HookFaults | None = None,
     ) -> None:
         if every < 1:
             raise UsageError(f"events come every 1 or more steps, got {every}")
@@ -90,8 +92,12 @@ class Stream:
         self._heard = 0  # samples, the zeros that fill up the last step not counted
         self._seq = 0
         self._every = every
-        self._hooks = Hooks(hooks, stream_id, self._deadline_ns, ("frontend", "infer", "post"))
+        stages = ("frontend", "infer", "post")
+        self._hooks = Hooks(hooks, stream_id, self._deadline_ns, stages, faults)
         self._hooked = bool(hooks)
+        self._times = (0, 0, 0, 0)  # of the last step, as hooks are told
+        self.done_ns = 0
+        """When the last step was concluded (``perf_counter_ns``)."""
         self._latency = Latency()
         self._closed = False
         self._ended = False  # the final event of the utterance was made
@@ -136,6 +142,7 @@ class Stream:
         self._heard = heard
         self._verdict.restore(probabilities, -(-heard // self._size))
         self._verdict.conclude()
+        self.settle()
         return self._event("speech_ended")
 
     @property
@@ -167,6 +174,8 @@ class Stream:
         self.check(pcm)
         events: list[Event] = []
         taken, n, size = 0, len(pcm), self._size
+        if not n:
+            self.settle_old()
         while taken < n:
             taken += self.fill(pcm, taken)
             if self._filled == size:
@@ -231,6 +240,10 @@ class Stream:
         """Tell hooks that take blocks of steps what they were not told yet."""
         self._hooks.settle()
 
+    def settle_old(self) -> None:
+        """The same if it has waited for two seconds; for while no samples come."""
+        self._hooks.settle_old()
+
     def notice(self, type: str, **detail: Any) -> Event:  # noqa: A002 - the event's own word
         """An event that is no emotion, with the next number of this stream."""
         self._seq += 1
@@ -293,12 +306,22 @@ class Stream:
         featured = clock()
         logits = self._engine.step()[0].tolist()
         inferred = clock()
-        return self.conclude_step(trigger, logits, begin, featured, inferred)
+        event = self.conclude_step(trigger, logits, begin, featured, inferred)
+        self.tell()
+        return event
 
     def conclude_step(
-        self, trigger: str | None, logits: list[float], begin: int, featured: int, inferred: int
+        self,
+        trigger: str | None,
+        logits: list[float],
+        begin: int,
+        featured: int,
+        inferred: int,
+        turn: int | None = None,
     ) -> Event | None:
         """Make the event of a step that the model has taken, if one is due.
+
+        Hooks are told by :meth:`tell`.
 
         Args:
             trigger: of the event; None for one in its turn.
@@ -306,12 +329,13 @@ class Stream:
             begin: when the step began (``perf_counter_ns``).
             featured: when its features were there.
             inferred: when its logits were there.
+            turn: when it was this stream's turn to make its event, if not at once; what passed
+                between belongs to other streams and is not counted.
         """
         self._heard += self._filled
         self._filled = 0
         self._verdict.step(logits)
-        step = self._steps
-        self._steps = following = step + 1
+        self._steps = following = self._steps + 1
         event = None
         if trigger is not None:
             self._ended = True
@@ -319,7 +343,9 @@ class Stream:
             event = self._event(trigger)
         elif following % self._every == 0:
             event = self._event("interval")
-        end = clock()
+        self.done_ns = end = clock()
+        if turn is not None:
+            end -= turn - inferred
         latency = Latency(
             (featured - begin) * 1e-6,
             (inferred - featured) * 1e-6,
@@ -329,9 +355,15 @@ class Stream:
         self._latency = latency
         if event is not None:
             event.latency_ms = latency
-        if self._hooked:
-            self._hooks.record(step, (begin, featured, inferred, end))
+        self._times = begin, featured, inferred, end
         return event
+
+    def tell(self) -> None:
+        """Tell hooks of the step that was concluded last."""
+        if self._hooked:
+            self._hooks.record(self._steps - 1, self._times)
+            if self._ended:
+                self._hooks.settle()
 
     def _event(self, trigger: str) -> Event:
         probabilities = self._verdict.probabilities

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
-if TYPE_CHECKING:
-    import logging
+from edge_ser.runtime.hook_faults import HookFaults
 
+if TYPE_CHECKING:
     from edge_ser.runtime.step_block import StepBlock
 
 __all__ = [
@@ -93,7 +93,7 @@ class BlockHook(Hook, Protocol):
     """A hook that rather hears of many steps at once, which costs far less.
 
     It is told of up to ``BLOCK_STEPS`` steps, of at most about two seconds; at once of a step that
-    was late, and of the rest when the stream ends.
+    was late, and of the rest when an utterance or the stream ends.
     """
 
     def on_block(self, block: StepBlock) -> None:
@@ -104,16 +104,23 @@ class BlockHook(Hook, Protocol):
 class Hooks:
     """Calls hooks; one that raises is told of once and left out from then on.
 
-    One that holds the stream up for a good part of its deadline is told of once, too.
+    One that holds the stream up for a good part of its deadline is told of once, too. Both
+    hold for all streams that share ``faults``, as those of a recognizer do.
 
     Args:
         stream_id: name of the stream.
         deadline_ns: how long a step may take.
         stages: of a step, in order.
+        faults: shared by the streams that a hook's fault concerns; None for this one alone.
     """
 
     def __init__(
-        self, hooks: Sequence[Hook], stream_id: str, deadline_ns: int, stages: tuple[str, ...]
+        self,
+        hooks: Sequence[Hook],
+        stream_id: str,
+        deadline_ns: int,
+        stages: tuple[str, ...],
+        faults: HookFaults | None = None,
     ) -> None:
         self._each = [hook for hook in hooks if not hasattr(hook, "on_block")]
         self._blocks = [cast(BlockHook, hook) for hook in hooks if hasattr(hook, "on_block")]
@@ -122,7 +129,7 @@ class Hooks:
         self._first = 0  # number of the first of these steps
         self._full = 0  # number of the step with which the block is full
         self._until = -1  # when it is told at the latest; -1 when there is none
-        self._slow: set[int] = set()
+        self._faults = HookFaults() if faults is None else faults
 
     def record(self, step: int, times: tuple[int, ...]) -> None:
         """Tell of a step, or keep it for the next block.
@@ -144,6 +151,11 @@ class Hooks:
                 or not begin <= end <= begin + self._deadline_ns
             ):
                 self.settle()
+
+    def settle_old(self) -> None:
+        """Tell of the block if it has waited its time; for while no steps are taken."""
+        if self._until >= 0 and clock() >= self._until:
+            self.settle()
 
     def settle(self) -> None:
         """Tell of the block as far as it goes."""
@@ -180,33 +192,16 @@ class Hooks:
             self._call(hook, self._each, step, tell, hook)
 
     def _call(self, hook: H, among: list[H], step: int, tell: Callable[[T], None], what: T) -> None:
+        if self._faults.left_out(hook):
+            among.remove(hook)
+            return
         begin = clock()
         try:
             tell(what)
         except Exception:  # whatever a hook does, the stream goes on
-            _log().exception(
-                "hook %r raised at step %d of stream %s and is left out from now on",
-                hook,
-                step,
-                self._stream_id,
-            )
+            self._faults.raised(hook, step, self._stream_id)
             among.remove(hook)
             return
         took = clock() - begin
-        if took > _SLOW_SHARE * self._deadline_ns and id(hook) not in self._slow:
-            self._slow.add(id(hook))
-            _log().warning(
-                "hook %r took %.1f ms at step %d of stream %s, which has %.0f ms; "
-                "it should hand its work to another thread",
-                hook,
-                took / 1e6,
-                step,
-                self._stream_id,
-                self._deadline_ns / 1e6,
-            )
-
-
-def _log() -> logging.Logger:
-    import logging  # a start without trouble does without it
-
-    return logging.getLogger(__name__)
+        if took > _SLOW_SHARE * self._deadline_ns:
+            self._faults.slow(hook, took, step, self._stream_id, self._deadline_ns)

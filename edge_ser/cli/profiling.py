@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,13 +55,17 @@ def check_profiling(options: argparse.Namespace) -> None:
     """
     from edge_ser.files import check_writable
 
-    for path in (options.trace, options.steps):
-        if path:
-            check_writable(path)
-            if path.exists() and Path(options.input).exists() and path.samefile(options.input):
-                raise UsageError(f"{path} is the input, too; writing to it would destroy it")
-    if options.trace and options.trace == options.steps:
-        raise UsageError("--trace and --steps name the same file; give each its own")
+    flags: dict[Path, str] = {}
+    for flag in ("trace", "steps", "record"):
+        path = getattr(options, flag)
+        if path is None:
+            continue
+        check_writable(path)
+        if path.exists() and Path(options.input).exists() and path.samefile(options.input):
+            raise UsageError(f"{path} is the input, too; writing to it would destroy it")
+        if other := flags.get(path):
+            raise UsageError(f"--{other} and --{flag} name the same file; give each its own")
+        flags[path] = flag
     if options.trace_nodes:
         if not options.trace:
             raise UsageError("--trace-nodes adds to a trace; say where with --trace FILE")
@@ -82,10 +86,17 @@ class Profile:
     hooks: list[Hook] = field(default_factory=list)
     metrics: PrometheusHook | None = None
 
-    def hear(self, event: Event) -> None:
-        """Count an event of the stream."""
-        if self.metrics is not None:
-            self.metrics.on_event(event)
+    def hearing(self, show: Callable[[Event], None]) -> Callable[[Event], None]:
+        """``show`` for an event of the stream, which is counted too if there are metrics."""
+        metrics = self.metrics
+        if metrics is None:
+            return show
+
+        def hear(event: Event) -> None:
+            metrics.on_event(event)
+            show(event)
+
+        return hear
 
     def misses(self, stream: Stream) -> list[Event]:
         """The ``deadline.miss`` events since the last call."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+import stat
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from edge_ser.cli.live_options import add_gate
 from edge_ser.cli.options import add_model, open_recognizer
@@ -50,33 +53,36 @@ def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
     from edge_ser.runtime.live_source import is_live
 
-    if is_live(options.input):
+    live = is_live(options.input)
+    if options.record and not live:
+        raise UsageError("--record keeps what a live source gave; a file can be run again as it is")
+    check_profiling(options)
+    if options.every is None:
+        options.every = 1 if options.jsonl else 5
+    write = _show_json if options.jsonl else _show
+    if live:
         from edge_ser.cli.run_mic import run_mic
 
-        for flag in ("steps", "metrics_port", "nvtx"):
-            if getattr(options, flag) not in (None, False):
-                raise UsageError(
-                    f"--{flag.replace('_', '-')} watches a file or stdin; for a microphone there "
-                    "are --trace, and the metrics of edge-ser serve"
-                )
-        return run_mic(options, _show_json if options.jsonl else _show, _show_header)
-    if options.record:
-        raise UsageError("--record keeps what a live source gave; a file can be run again as it is")
+        return run_mic(options, write, _show_header)
+    return _run_file(options, write)
+
+
+def _run_file(options: argparse.Namespace, write: Callable[[Event], None]) -> int:
     from edge_ser.runtime.sources import open_source, paced
 
-    check_profiling(options)
     recognizer: Recognizer = open_recognizer(options)
     source = open_source(options.input, recognizer.rate_hz)
     chunks = paced(source.chunks, recognizer.rate_hz) if options.realtime else source.chunks
-    every = options.every if options.every is not None else (1 if options.jsonl else 5)
-    write = _show_json if options.jsonl else _show
     with profile(options, recognizer) as watch:
+        show = watch.hearing(write)
+        with watch.recognizer.stream(source.name, hooks=watch.hooks, every=options.every) as stream:
+            # What is fed as fast as possible has no deadline.
+            has_deadline = options.realtime or (options.input == "-" and not _is_file(sys.stdin))
 
-        def show(event: Event) -> None:
-            watch.hear(event)
-            write(event)
+            def tell_misses() -> None:
+                for miss in watch.misses(stream) if has_deadline else ():
+                    show(miss)
 
-        with watch.recognizer.stream(source.name, hooks=watch.hooks, every=every) as stream:
             if not options.jsonl:
                 _show_header(recognizer, source.name)
             show(stream.notice("stream.started", rate_hz=recognizer.rate_hz))
@@ -84,15 +90,22 @@ def execute(options: argparse.Namespace) -> int:
                 for chunk in chunks:
                     for event in stream.push(chunk):
                         show(event)
-                    # What is fed as fast as possible has no deadline.
-                    for miss in watch.misses(stream) if options.realtime else ():
-                        show(miss)
+                    tell_misses()
             final = stream.finish()
             if final is None:
                 raise InputError(f"{source.name}: no samples arrived, so there is nothing to tell")
             show(final)
+            tell_misses()
             show(stream.notice("stream.ended", audio_end_ms=final.audio_end_ms))
     return 0
+
+
+def _is_file(stdin: TextIO) -> bool:
+    """Whether standard input is a file, and no pipe or terminal, which a microphone may fill."""
+    try:
+        return stat.S_ISREG(os.fstat(stdin.fileno()).st_mode)
+    except OSError:  # it has been replaced by something in memory
+        return True
 
 
 def _show_json(event: Event) -> None:

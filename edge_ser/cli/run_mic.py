@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_ser.cli.live_options import smoothing_settings, utterance_settings
 from edge_ser.cli.options import open_recognizer
+from edge_ser.cli.profiling import profile
 
 if TYPE_CHECKING:
     from edge_ser.events import Event
@@ -28,35 +29,28 @@ def run_mic(
         InputError: the source is not there at the start.
         OutputError: at the end, when a file is incomplete because the disk was full.
     """
-    from edge_ser.runtime.growing_file import completing
-    from edge_ser.runtime.hooks.deadline import DeadlineWatcher
     from edge_ser.runtime.listen import Listener
     from edge_ser.runtime.live import LiveStream
     from edge_ser.runtime.live_source import opener
     from edge_ser.runtime.record import Recording
-    from edge_ser.runtime.trace import TraceHook
 
     recognizer = open_recognizer(options)
-    deadlines = DeadlineWatcher()
-    every = options.every if options.every is not None else (1 if options.jsonl else 5)
     with contextlib.ExitStack() as closing:
-        trace = TraceHook(options.trace) if options.trace else None
-        if trace is not None:
-            closing.push(completing(trace.close))
+        watch = closing.enter_context(profile(options, recognizer))
         live = LiveStream(
-            recognizer,
+            watch.recognizer,
             "mic0",
             utterances=utterance_settings(options),
             smoothing=smoothing_settings(options),
-            hooks=[deadlines, *([trace] if trace else [])],
-            every=every,
+            hooks=watch.hooks,
+            every=options.every,
         )
         listener = Listener(
             live,
             opener(options.input, recognizer.rate_hz),
-            show,
+            watch.hearing(show),
             rate_hz=recognizer.rate_hz,
-            deadlines=deadlines,
+            deadlines=watch.watcher,
             waits=options.input.startswith("tcp-listen:"),
         )
         # Stopped by systemd or by Ctrl-C, the last events are told and the files completed.

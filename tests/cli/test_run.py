@@ -82,7 +82,9 @@ def test_standard_input_gives_what_a_file_gives(
     piped: Any = edge_ser_command("run", "-", *words, input=pcm.tobytes(), text=False)
     assert piped.returncode == 0, piped.stderr
     file = edge_ser_command("run", sound, *words)
-    one, other = lines_of(piped.stdout), lines_of(file.stdout)
+    # A busy machine may be late with a step, and a pipe may be live.
+    one = [event for event in lines_of(piped.stdout) if event["type"] != "deadline.miss"]
+    other = lines_of(file.stdout)
     assert [e.get("probabilities") for e in one] == [e.get("probabilities") for e in other]
     assert one[0]["stream_id"] == "stdin"
 

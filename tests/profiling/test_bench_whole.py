@@ -14,7 +14,8 @@ from edge_ser.runtime.bench.multi import Load, Trial
 from edge_ser.runtime.bench.whole import WholeMachine, streams_in_time, whole_machine
 from edge_ser.runtime.bench.worker import work
 
-EVER, NEVER = 10**12, 1
+MS = 1_000_000
+EVER, NEVER = 10**6 * MS, 1
 
 
 @pytest.fixture
@@ -44,7 +45,9 @@ def test_what_no_process_holds_is_none(measure):
 
 
 def test_the_slowest_process_decides(monkeypatch, measure):
-    answers = iter(["ready", "ready", "[5, 5, 5]", "[5, 900, 5]"])
+    answers = iter(
+        ["ready", "ready", "[5000000, 5000000, 5000000]", "[5000000, 90000000, 5000000]"]
+    )
 
     class Worker:
         def __init__(self, settings) -> None:
@@ -63,8 +66,8 @@ def test_the_slowest_process_decides(monkeypatch, measure):
             return next(answers)
 
     monkeypatch.setattr(module, "_Worker", Worker)
-    (trial,) = measure(100, 1).trials
-    assert trial.tick_ns.tolist() == [5, 900, 5]
+    (trial,) = measure(80 * MS, 1).trials
+    assert trial.tick_ns.tolist() == [5 * MS, 90 * MS, 5 * MS]
     assert not trial.held
 
 
@@ -99,7 +102,7 @@ def test_a_worker_goes_on_until_it_is_told_to_stop(pack_path, voice_wav, capsys,
 def test_one_core_is_the_whole_machine(monkeypatch, voice_wav, pack_path):
     monkeypatch.setattr(module, "usable_cores", lambda: 1)
     monkeypatch.setattr(module, "whole_machine", None)  # nothing is to be started
-    trials = (Trial(4, np.array([7, 9]), 10), Trial(8, np.array([12]), 10))
+    trials = (Trial(4, np.array([7 * MS, 9 * MS]), 10 * MS), Trial(8, np.array([12 * MS]), 10 * MS))
     monkeypatch.setattr(module, "multi_stream", lambda *_, **__: module.MultiStream(trials, "so"))
     document = streams_in_time(
         Recognizer.open(pack_path),
