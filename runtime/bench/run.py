@@ -13,10 +13,10 @@ from edge_ser.errors import UsageError
 from edge_ser.runtime.bench.audio import bench_audio
 from edge_ser.runtime.bench.fresh import fresh_processes
 from edge_ser.runtime.bench.machine import fingerprint, resident_mb
-from edge_ser.runtime.bench.multi import multi_stream
 from edge_ser.runtime.bench.offline import offline
 from edge_ser.runtime.bench.single import StepTimes, single_stream
 from edge_ser.runtime.bench.summary import milliseconds
+from edge_ser.runtime.bench.whole import streams_in_time
 from edge_ser.runtime.board import Board
 from edge_ser.runtime.recognizer import Recognizer
 
@@ -110,10 +110,16 @@ def bench(
             "cpu_ms_per_audio_s": round(done.cpu_s / done.audio_s * 1e3, 4),
         }
     if "multi-stream" in settings.scenarios:
-        progress("multi-stream: searching for the most streams")
-        ticks = max(10, min(50, n_steps // 10))
-        found = multi_stream(recognizer, audio, ticks=ticks, seed=settings.seed)
-        scenarios["multi_stream"] = {"ticks": ticks, **found.to_dict()}
+        scenarios["multi_stream"] = streams_in_time(
+            recognizer,
+            audio,
+            pack=settings.pack,
+            engine=settings.engine,
+            audio_file=settings.audio,
+            ticks=max(10, min(50, n_steps // 10)),
+            seed=settings.seed,
+            progress=progress,
+        )
     started: dict[str, Any] = dict.fromkeys(("import_ms", "package_import_ms", "cold_start_ms"))
     starts = None
     rss_mb = _own_resident_mb(audio.clip.nbytes + times.n_bytes)
