@@ -129,7 +129,6 @@ class Hearing:
             final: Event | None = self._stream.conclude(probabilities, max(length, heard))
         else:
             final = self._stream.finish()
-        self._stream.settle()  # the next utterance may be hours away
         events = [] if final is None else self._with_change(final, speech_probability)
         ended = self.notice(
             "utterance.end",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_ser.cli.bounds import MOST_THREADS, real, whole
 from edge_ser.cli.options import add_json, add_model, add_seed, print_json
+from edge_ser.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_ser.runtime.bench.run import BenchRun
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "execute"]
 
 _LONGEST_S = 24 * 3600.0
+_SECONDS, _COMPARE_SECONDS = 120.0, 240.0
+_SHARED = ("seconds", "input", "warmup", "seed", "json")
+_OF_A_SIDE = ("backend", "precision", "threads")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of ``bench`` and ``bench compare``."""
     add_model(parser)
-    _add_run(parser, seconds=120.0)
+    _add_run(parser, _SECONDS)
     parser.add_argument(
         "--scenario",
         action="append",
@@ -43,34 +47,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--report", type=Path, metavar="FILE.html", help="write a page for reading and printing"
     )
     actions = parser.add_subparsers(dest="action", metavar="[compare]")
-    _add_compare(
-        actions.add_parser(
-            "compare",
-            help="two packs, backends, precisions, thread counts or hooks, interleaved in one run",
-        )
-    )
+    summary = "two packs, backends, precisions, thread counts or hooks, interleaved in one run"
+    _add_compare(actions.add_parser("compare", help=summary))
+    parser.set_defaults(unheeded=_unheeded(parser))
 
 
-def _add_run(parser: argparse.ArgumentParser, seconds: float) -> None:
+def _unheeded(parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """Flags of ``bench`` that ``compare`` does not heed, each with its default."""
+    # argparse has no public way to list flags.
+    flags = (action.dest for action in parser._actions if action.option_strings)
+    return {
+        name: parser.get_default(name) for name in flags if name not in (*_SHARED, "help", "debug")
+    }
+
+
+def _add_run(parser: argparse.ArgumentParser, seconds: float, default: str | None = None) -> None:
+    """Flags that ``bench`` and ``bench compare`` share.
+
+    Args:
+        seconds: of audio, unless said.
+        default: ``argparse.SUPPRESS`` for a parser that may not undo what stood before its name.
+    """
     parser.add_argument(
         "--seconds",
         type=real(0.0, _LONGEST_S, above=True),
-        default=seconds,
+        default=default,
         metavar="N",
         help=f"seconds of audio to count (default: {seconds:g})",
     )
     parser.add_argument(
-        "--input", type=Path, metavar="FILE", help="audio to stream (default: the bundled sample)"
+        "--input",
+        type=Path,
+        default=default,
+        metavar="FILE",
+        help="audio to stream (default: the bundled sample)",
     )
     parser.add_argument(
         "--warmup",
         type=whole(0, 1_000_000),
-        default=50,
+        default=default or 50,
         metavar="STEPS",
         help="steps streamed before counting begins (default: 50)",
     )
-    add_seed(parser)
-    add_json(parser)
+    add_seed(parser, default or 0)
+    add_json(parser, default or False)
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +111,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
             f"--{side}-hooks",
             default="none",
             choices=["none", "all"],
-            help="profiling hooks that watch the stream (default: none)",
+            help="every profiling hook watches the steps (default: none)",
         )
     parser.add_argument(
         "--block",
@@ -100,7 +120,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         metavar="STEPS",
         help="steps of one side before it is the other's turn (default: 25)",
     )
-    _add_run(parser, seconds=240.0)
+    _add_run(parser, _COMPARE_SECONDS, argparse.SUPPRESS)
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -129,7 +149,7 @@ def _bench(options: argparse.Namespace) -> int:
             "allow_fallback": options.allow_fallback,
         },
         audio=options.input,
-        seconds=options.seconds,
+        seconds=_SECONDS if options.seconds is None else options.seconds,
         warmup_steps=options.warmup,
         paced=options.paced,
         scenarios=SCENARIOS if "all" in asked else tuple(asked),
@@ -158,6 +178,7 @@ def _compare(options: argparse.Namespace) -> int:
     from edge_ser.runtime.bench.text import describe_comparison
 
     values = vars(options)
+    _check_heeded(values)
 
     def side(name: str, pack: str | None) -> Side:
         return Side(
@@ -172,13 +193,27 @@ def _compare(options: argparse.Namespace) -> int:
         side("a", options.a),
         side("b", options.b or options.a),
         audio_file=options.input,
-        seconds=options.seconds,
+        seconds=_COMPARE_SECONDS if options.seconds is None else options.seconds,
         warmup_steps=options.warmup,
         block_steps=options.block,
         seed=options.seed,
     )
     _show(options, document, describe_comparison)
     return 0
+
+
+def _check_heeded(values: dict[str, Any]) -> None:
+    """Raise UsageError when a flag of ``bench`` says what ``compare`` would not do."""
+    for name, default in values["unheeded"].items():
+        if values[name] == default:
+            continue
+        flag = "--" + name.replace("_", "-")
+        instead = f"it is for bench alone; leave {flag} out"
+        if name in _OF_A_SIDE:
+            instead = f"say it of a side: --a-{name}, --b-{name}"
+        elif name == "pack":
+            instead = "name the packs behind it: compare A B"
+        raise UsageError(f"bench compare does not heed {flag}; {instead}")
 
 
 def _show(options: argparse.Namespace, document: dict[str, Any], text: Any) -> None:

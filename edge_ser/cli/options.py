@@ -67,14 +67,16 @@ def open_recognizer(options: argparse.Namespace) -> Any:
     )
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """``--json``."""
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+def add_json(parser: argparse.ArgumentParser, default: bool | str = False) -> None:
+    """``--json``; ``default`` may be ``argparse.SUPPRESS``."""
+    parser.add_argument(
+        "--json", action="store_true", default=default, help="print one JSON document"
+    )
 
 
-def add_seed(parser: argparse.ArgumentParser) -> None:
-    """``--seed``."""
-    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="(default: 0)")
+def add_seed(parser: argparse.ArgumentParser, default: int | str = 0) -> None:
+    """``--seed``; ``default`` may be ``argparse.SUPPRESS``."""
+    parser.add_argument("--seed", type=whole(0), default=default, metavar="N", help="(default: 0)")
 
 
 def print_json(document: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import edge_ser
 from edge_ser.errors import EdgeSerError
 
-__all__ = ["FreshProcesses", "fresh_processes"]
+__all__ = ["FreshProcesses", "child_environment", "fresh_processes"]
 
 # Runs in the new process. It is text and not a module of this package, whose import would
 # already have done half of what is to be measured.
@@ -92,12 +92,7 @@ def fresh_processes(
     Raises:
         EdgeSerError: a process failed; the message has its last words.
     """
-    # A checkout is importable only from its own folder, so the child is told where we are.
-    here = str(Path(edge_ser.__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
-    environment = os.environ | {"PYTHONPATH": path}
-    # Whatever was installed has its bytecode; a checkout gets it from the first of these processes.
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment = child_environment()
     where = str(Path(pack).resolve()) if pack is not None and Path(pack).exists() else pack
     request = json.dumps({"pack": where, "seconds": seconds, **options})
     rows = []
@@ -123,6 +118,17 @@ def fresh_processes(
         _milliseconds(first_event),
         None if None in memory else memory,
     )
+
+
+def child_environment() -> dict[str, str]:
+    """Variables for a Python process that shall find this very edge_ser."""
+    # A checkout is importable only from its own folder, so the child is told where we are.
+    here = str(Path(edge_ser.__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
+    environment = os.environ | {"PYTHONPATH": path}
+    # Whatever was installed has its bytecode; a checkout gets it from the first of these processes.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
 
 
 def _milliseconds(durations_ns: tuple[int, ...]) -> tuple[float, ...]:

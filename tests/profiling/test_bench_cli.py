@@ -39,6 +39,8 @@ def test_json_has_the_promised_keys(bench):
     assert document["short_run"] is True
     assert document["offline"]["hours_per_minute"] > 0
     assert document["multi_stream"]["trials"][0]["streams"] == 1
+    whole = document["multi_stream"]["whole_machine"]
+    assert whole["streams"] == whole["processes"] * whole["streams_per_process"]
     values = [document["latency_ms"][key] for key in ("p50", "p90", "p99", "p999", "max")]
     assert values == sorted(values)
 
@@ -107,3 +109,40 @@ def test_compare_prints_ratios(pack_path, voice_wav, capsys):
 def test_compare_needs_a_difference(pack_path, capsys):
     assert main(["bench", "compare", str(pack_path)]) == 2
     assert "the same" in capsys.readouterr().err
+
+
+def test_compare_heeds_flags_before_and_behind_its_name(pack_path, voice_wav, capsys):
+    before = ["--input", str(voice_wav), "--seconds", "4", "--json", "--seed", "3"]
+    behind = [str(pack_path), "--b-threads", "2", "--block", "5", "--warmup", "2"]
+    assert main(["bench", *before, "compare", *behind]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["audio"]["file"] == "voice.wav"
+    assert (document["audio"]["seconds"], document["seed"], document["warmup_steps"]) == (4, 3, 2)
+    assert main(["bench", *before, "compare", *behind, "--seconds", "3", "--seed", "4"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["audio"]["seconds"], document["seed"]) == (2.8, 4)  # whole blocks
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--report", "x.html"], "--report"),
+        (["--threads", "2"], "--a-threads, --b-threads"),
+        (["--backend", "onnxruntime"], "--a-backend, --b-backend"),
+        (["--pack", "nope"], "compare A B"),
+        (["--engine", "x.engine"], "--engine"),
+        (["--allow-fallback"], "--allow-fallback"),
+        (["--require-backend", "onnxruntime"], "--require-backend"),
+        (["--scenario", "offline"], "--scenario"),
+        (["--processes", "0"], "--processes"),
+        (["--paced"], "--paced"),
+    ],
+)
+def test_compare_refuses_what_it_would_not_heed(pack_path, capsys, flags, words):
+    sides = [str(pack_path), "--b-threads", "2"]
+    assert main(["bench", *flags, "compare", *sides]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert words in err
+    assert main(["bench", "compare", *sides, *flags]) == 2
+    assert f"unrecognized arguments: {flags[0]}" in capsys.readouterr().err
