@@ -1,4 +1,4 @@
-"""Multi-stream: how many live microphones one thread serves in time."""
+"""Multi-stream: how many live microphones one process serves in time."""
 
 from __future__ import annotations
 
@@ -15,9 +15,19 @@ from edge_ser.runtime.bench.audio import BenchAudio
 from edge_ser.runtime.bench.summary import milliseconds
 from edge_ser.runtime.recognizer import Recognizer
 
-__all__ = ["Group", "MultiStream", "Trial", "multi_stream", "one_by_one", "together"]
+__all__ = [
+    "Group",
+    "Load",
+    "MultiStream",
+    "Trial",
+    "multi_stream",
+    "one_by_one",
+    "search",
+    "together",
+]
 
 _RESOLUTION = 20  # the search ends when it knows the number to one part in this
+_WARM_UP = 3  # ticks
 
 
 class Group(Protocol):
@@ -51,7 +61,13 @@ class Trial:
         """JSON-ready."""
         times = milliseconds(self.tick_ns, ("p50", "p99", "max"))
         late = int((self.tick_ns > self.deadline_ns).sum())
-        return {"streams": self.streams, "held": self.held, "late_ticks": late, "tick_ms": times}
+        return {
+            "streams": self.streams,
+            "held": self.held,
+            "ticks": len(self.tick_ns),
+            "late_ticks": late,
+            "tick_ms": times,
+        }
 
 
 @dataclass(frozen=True)
@@ -110,7 +126,7 @@ def multi_stream(
     way: str | None = None,
     most: int = 4096,
 ) -> MultiStream:
-    """Search for the most streams that one thread serves within the deadline of a step.
+    """Search for the most streams that this process serves within the deadline of a step.
 
     Every tick brings one step of samples for every stream at once, the worst case. Ticks
     follow each other at once, so that the search is as quick as it can be; each stream hears
@@ -124,36 +140,29 @@ def multi_stream(
     """
     if ticks < 2:
         raise UsageError(f"multi-stream needs at least 2 ticks a trial, got {ticks}")
-    spec = recognizer.manifest.frontend
-    deadline_ns = round(spec.step_ms * 1e6)
+    deadline_ns = round(recognizer.manifest.frontend.step_ms * 1e6)
     if way is None:
         at_once = getattr(make_group(recognizer, 1), "at_once", False)
         way = "one model call for all" if at_once else "one after the other"
 
     def attempt(n_streams: int) -> Trial:
-        group = make_group(recognizer, n_streams)
-        size = spec.step_samples
-        pcm = audio.take((ticks + 3) * size, seed)
-        shifts = np.random.default_rng(seed).integers(ticks + 3, size=n_streams).tolist()
-        steps = [pcm[i * size : (i + 1) * size] for i in range(ticks + 3)]
-        taken: list[int] = []
-        late = 0
-        for tick in range(ticks + 3):
-            chunks = [steps[(tick + shift) % len(steps)] for shift in shifts]
-            begin = time.perf_counter_ns()
-            group.push(chunks)
-            if tick < 3:
-                continue
-            taken.append(time.perf_counter_ns() - begin)
-            late += taken[-1] > deadline_ns
-            if late > ticks // 100:  # it cannot be held any more
-                break
-        return Trial(n_streams, np.array(taken, np.int64), deadline_ns)
+        load = Load(recognizer, make_group(recognizer, n_streams), audio, n_streams, ticks, seed)
+        return Trial(n_streams, load.timed(ticks, deadline_ns), deadline_ns)
 
-    trials = [attempt(1)]
-    if not trials[0].held:
-        return MultiStream(tuple(trials), way)
-    low, high = 1, most + 1  # held, not held
+    return MultiStream(search(attempt, most=most), way)
+
+
+def search(
+    attempt: Callable[[int], Trial], *, guess: int = 1, most: int = 4096
+) -> tuple[Trial, ...]:
+    """Try numbers of streams until the most that is held is known to one part in twenty.
+
+    Args:
+        guess: the number to begin with.
+        most: number at which the search ends.
+    """
+    trials = [attempt(guess)]
+    low, high = (guess, most + 1) if trials[0].held else (0, guess)  # held, not held
     guess = _expected(trials[0], most)
     while high - low > max(1, low // _RESOLUTION):
         guess = min(max(guess, low + 1), high - 1)
@@ -163,7 +172,55 @@ def multi_stream(
         bound = high <= most
         # A guess from the clock gets near in one step; what it misses is found by halving.
         guess = (low + high) // 2 if bound else max(_expected(trial, most), low + low // 5)
-    return MultiStream(tuple(trials), way)
+    return tuple(trials)
+
+
+class Load:
+    """Streams that all get a step of samples at once, tick after tick.
+
+    Each hears another part of the audio.
+
+    Args:
+        group: of ``n_streams`` streams.
+        ticks: that will be timed; audio for so many is kept.
+        seed: chooses the parts.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        group: Group,
+        audio: BenchAudio,
+        n_streams: int,
+        ticks: int,
+        seed: int,
+    ) -> None:
+        size = recognizer.manifest.frontend.step_samples
+        n_steps = ticks + _WARM_UP
+        pcm = audio.take(n_steps * size, seed)
+        self._steps = [pcm[i * size : (i + 1) * size] for i in range(n_steps)]
+        self._shifts = np.random.default_rng(seed).integers(n_steps, size=n_streams).tolist()
+        self._group, self._tick = group, 0
+
+    def push(self) -> int:
+        """One tick; nanoseconds from all samples being there to the last event."""
+        steps, tick = self._steps, self._tick
+        chunks = [steps[(tick + shift) % len(steps)] for shift in self._shifts]
+        self._tick += 1
+        begin = time.perf_counter_ns()
+        self._group.push(chunks)
+        return time.perf_counter_ns() - begin
+
+    def timed(self, ticks: int, deadline_ns: int) -> NDArray[np.int64]:
+        """``(ticks,) int64``, after warm-up; fewer once the deadline cannot be held any more."""
+        for _ in range(_WARM_UP):
+            self.push()
+        taken: list[int] = []
+        late = 0
+        while len(taken) < ticks and late <= ticks // 100:
+            taken.append(self.push())
+            late += taken[-1] > deadline_ns
+        return np.array(taken, np.int64)
 
 
 def _expected(trial: Trial, most: int) -> int:

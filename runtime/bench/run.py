@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from edge_ser.errors import UsageError
 from edge_ser.runtime.bench.audio import bench_audio
 from edge_ser.runtime.bench.fresh import fresh_processes
 from edge_ser.runtime.bench.machine import fingerprint, resident_mb
-from edge_ser.runtime.bench.multi import multi_stream
 from edge_ser.runtime.bench.offline import offline
 from edge_ser.runtime.bench.single import StepTimes, single_stream
 from edge_ser.runtime.bench.summary import milliseconds
+from edge_ser.runtime.bench.whole import streams_in_time
 from edge_ser.runtime.board import Board
 from edge_ser.runtime.recognizer import Recognizer
 
@@ -86,16 +87,19 @@ def bench(
     Raises:
         EdgeSerError: the pack, the engine or the audio cannot be used.
     """
-    board = board or Board()
     recognizer = Recognizer.open(settings.pack, **settings.engine)
     spec = recognizer.manifest.frontend
     audio = bench_audio(settings.audio, recognizer.rate_hz)
     n_steps = settings.warmup_steps + max(1, round(settings.seconds * 1000 / spec.step_ms))
     pcm = audio.repeated(n_steps * spec.step_samples, settings.seed)
-    before = board.read()
-    progress(f"single stream: {n_steps} steps{', as live' if settings.paced else ''}")
-    times = single_stream(recognizer, pcm, warmup_steps=settings.warmup_steps, paced=settings.paced)
-    after = board.read()
+    with ExitStack() as stack:
+        board = board or stack.enter_context(Board())
+        before = board.read()
+        progress(f"single stream: {n_steps} steps{', as live' if settings.paced else ''}")
+        times = single_stream(
+            recognizer, pcm, warmup_steps=settings.warmup_steps, paced=settings.paced
+        )
+        after = board.read()
     scenarios: dict[str, Any] = {}
     if "offline" in settings.scenarios:
         progress("offline")
@@ -106,10 +110,16 @@ def bench(
             "cpu_ms_per_audio_s": round(done.cpu_s / done.audio_s * 1e3, 4),
         }
     if "multi-stream" in settings.scenarios:
-        progress("multi-stream: searching for the most streams")
-        ticks = max(10, min(50, n_steps // 10))
-        found = multi_stream(recognizer, audio, ticks=ticks, seed=settings.seed)
-        scenarios["multi_stream"] = {"ticks": ticks, **found.to_dict()}
+        scenarios["multi_stream"] = streams_in_time(
+            recognizer,
+            audio,
+            pack=settings.pack,
+            engine=settings.engine,
+            audio_file=settings.audio,
+            ticks=max(10, min(50, n_steps // 10)),
+            seed=settings.seed,
+            progress=progress,
+        )
     started: dict[str, Any] = dict.fromkeys(("import_ms", "package_import_ms", "cold_start_ms"))
     starts = None
     rss_mb = _own_resident_mb(audio.clip.nbytes + times.n_bytes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["describe", "describe_comparison"]
+__all__ = ["describe", "describe_comparison", "one_process", "whole_machine"]
 
 
 def describe(document: dict[str, Any]) -> str:
@@ -32,8 +32,7 @@ def describe(document: dict[str, Any]) -> str:
         note = "   (after the step)" if name == "publish" else ""
         lines.append(f"    {name:<10} {times['p50']:8.4f} {times['p99']:8.4f} ms{note}")
     if "multi_stream" in d:
-        many = d["multi_stream"]
-        lines.append(f"  multi-stream  {many['streams']} live streams on one core ({many['way']})")
+        lines += _streams(d["multi_stream"], d["step_ms"])
     if "offline" in d:
         rate = d["offline"]["hours_per_minute"]
         lines.append(f"  offline       {rate:.2f} hours of audio a minute")
@@ -53,6 +52,34 @@ def describe(document: dict[str, Any]) -> str:
     if d["short_run"]:
         lines.append("  a short run (LoadGen asks for ten minutes): good for a look, not to quote")
     return "\n".join(lines)
+
+
+def _streams(many: dict[str, Any], step_ms: float) -> list[str]:
+    whole = many["whole_machine"]
+    each = (
+        ""
+        if whole["processes"] == 1
+        else f", {whole['streams_per_process']} in each at the same time"
+    )
+    return [
+        f"  multi-stream  {many['streams']} live streams {one_process(many)} ({many['way']})",
+        f"                {whole['streams']} on the whole machine ({whole_machine(whole)}{each})",
+        f"                held: p99 of {_count(many['ticks'], 'tick')} of all streams at once "
+        f"within {step_ms:g} ms",
+    ]
+
+
+def one_process(many: dict[str, Any]) -> str:
+    """What the first number of a multi-stream result is of, with its threads."""
+    threads = many["threads"]
+    return "on one core, 1 thread" if threads == 1 else f"in one process, {threads} threads"
+
+
+def whole_machine(whole: dict[str, Any]) -> str:
+    """What the number for the whole machine is of."""
+    threads = _count(whole["threads"], "thread")
+    processes = _count(whole["processes"], "process")
+    return f"{processes} of {threads}"
 
 
 def describe_comparison(document: dict[str, Any]) -> str:
@@ -93,4 +120,6 @@ def describe_comparison(document: dict[str, Any]) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    if number == 1:
+        return f"{number} {noun}"
+    return f"{number} {noun}es" if noun.endswith("s") else f"{number} {noun}s"

@@ -90,7 +90,6 @@ class Session:
         if self._live is not None:
             return self._live.finish()
         final = self._stream.finish()
-        self._stream.settle()
         late = self._deadlines.events(self._stream)
         end_ms = 0.0 if final is None else final.audio_end_ms
         ended = self._stream.notice("stream.ended", audio_end_ms=round(end_ms, 3))

@@ -39,6 +39,8 @@ def test_json_has_the_promised_keys(bench):
     assert document["short_run"] is True
     assert document["offline"]["hours_per_minute"] > 0
     assert document["multi_stream"]["trials"][0]["streams"] == 1
+    whole = document["multi_stream"]["whole_machine"]
+    assert whole["streams"] == whole["processes"] * whole["streams_per_process"]
     values = [document["latency_ms"][key] for key in ("p50", "p90", "p99", "p999", "max")]
     assert values == sorted(values)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +13,7 @@ from edge_ser.errors import InputError
 from edge_ser.pages.svg import Axis, Plot, nice_ticks
 from edge_ser.runtime.bench.report import render_page, write_report
 from edge_ser.runtime.bench.run import SCENARIOS, BenchRun, BenchSettings, bench
+from edge_ser.runtime.bench.text import describe
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,12 @@ def test_the_page_has_the_numbers_of_the_run(run: BenchRun, page: str):
         assert f"<td>{run.document['latency_ms'][key]:.4f}</td>" in page
     for name in run.document["stages"]:
         assert f'<th scope="row">{name}</th>' in page
-    assert f"<strong>{run.document['multi_stream']['streams']}</strong>" in page
+    many = run.document["multi_stream"]
+    for result in (many, many["whole_machine"]):
+        assert f"<strong>{result['streams']}</strong>" in page
+        for trial in result["trials"]:
+            row = f'<tr><th scope="row">{trial["streams"]}</th><td>{trial["ticks"]}</td>'
+            assert row in page
     assert run.document["machine"]["id"] in page
 
 
@@ -88,6 +95,18 @@ def test_what_was_not_measured_is_not_on_the_page(run: BenchRun):
     page = render_page(BenchRun(document, run.times))
     assert "Streams per core" not in page
     assert page.count("<svg") == 3
+
+
+def test_several_threads_are_not_called_one_core(run: BenchRun):
+    assert "Streams per core" in render_page(run)
+    assert "live streams on one core, 1 thread" in describe(run.document)
+    document = copy.deepcopy(run.document)
+    document["threads"] = document["multi_stream"]["threads"] = 4
+    for told in (render_page(BenchRun(document, run.times)), describe(document)):
+        readable = told.partition("<details>")[0]
+        assert "live streams in one process, 4 threads" in readable
+        assert "streams on one core" not in readable
+        assert "per core" not in readable
 
 
 def test_names_cannot_break_the_page(run: BenchRun):
