@@ -111,7 +111,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
             f"--{side}-hooks",
             default="none",
             choices=["none", "all"],
-            help="every profiling hook watches the steps (default: none)",
+            help="step hooks, all of them or none; the board is not looked at (default: none)",
         )
     parser.add_argument(
         "--block",

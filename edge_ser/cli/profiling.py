@@ -146,8 +146,7 @@ def profile(options: argparse.Namespace, recognizer: Recognizer) -> Iterator[Pro
             from edge_ser.runtime.board import Board, BoardSampler
 
             board = stack.enter_context(Board())
-            for sink in sinks:
-                stack.enter_context(BoardSampler(board, sink))
+            stack.enter_context(BoardSampler(board, *sinks))
         if options.nvtx:
             from edge_ser.runtime.hooks.nvtx_ranges import with_nvtx_ranges
 
