@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from edge_ser.errors import UsageError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from edge_ser.runtime.hooks.prometheus import PrometheusHook
     from edge_ser.runtime.timing import Hook
 
-__all__ = ["Profile", "add_profiling", "check_profiling", "profile"]
+__all__ = ["Profile", "add_profiling", "check_profiling", "node_profile", "profile"]
 
 
 def add_profiling(parser: argparse.ArgumentParser) -> None:
@@ -66,10 +67,23 @@ def check_profiling(options: argparse.Namespace) -> None:
         if other := flags.get(path):
             raise UsageError(f"--{other} and --{flag} name the same file; give each its own")
         flags[path] = flag
-    if options.trace_nodes:
-        if not options.trace:
-            raise UsageError("--trace-nodes adds to a trace; say where with --trace FILE")
-        options.node_profile = options.trace.parent / f".{options.trace.name}.nodes"
+    if options.trace_nodes and not options.trace:
+        raise UsageError("--trace-nodes adds to a trace; say where with --trace FILE")
+
+
+@contextmanager
+def node_profile(options: argparse.Namespace) -> Iterator[None]:
+    """Let an engine that is opened inside write its own profile, if a flag asks for it.
+
+    It is written into a folder beside the trace, which goes with the context, whatever happens.
+    """
+    if not options.trace_nodes:
+        yield
+        return
+    trace = options.trace
+    with TemporaryDirectory(dir=trace.parent, prefix=f".{trace.name}.") as folder:
+        options.node_profile = Path(folder) / "nodes"
+        yield
 
 
 @dataclass
@@ -110,13 +124,18 @@ def profile(options: argparse.Namespace, recognizer: Recognizer) -> Iterator[Pro
     Raises:
         MissingExtra: a package is not installed.
         OutputError: at the end, when a file is incomplete because the disk was full.
-        UsageError: the port is taken.
+        UsageError: the port is taken, or the engine has no times of nodes.
     """
     from edge_ser.runtime.growing_file import completing
     from edge_ser.runtime.hooks.deadline import DeadlineWatcher
 
     watcher = DeadlineWatcher()
     result = Profile(recognizer, watcher, [watcher])
+    if options.trace_nodes and not hasattr(recognizer.engine, "node_events"):
+        raise UsageError(
+            f"--trace-nodes: {recognizer.engine.backend} does not tell the time of its nodes; "
+            "leave the flag out"
+        )
     sinks = []
     with ExitStack() as stack:
         if options.trace:
@@ -125,8 +144,8 @@ def profile(options: argparse.Namespace, recognizer: Recognizer) -> Iterator[Pro
             trace = TraceHook(options.trace)
             stack.push(completing(trace.close))
             if options.trace_nodes:
-                events = getattr(recognizer.engine, "node_events", tuple)
-                stack.callback(lambda: trace.merge(events()))
+                engine: Any = recognizer.engine
+                stack.callback(lambda: trace.merge(engine.node_events()))
             result.hooks.append(trace)
             sinks.append(trace.on_board)
         if options.steps:

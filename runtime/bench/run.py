@@ -100,6 +100,8 @@ def bench(
             recognizer, pcm, warmup_steps=settings.warmup_steps, paced=settings.paced
         )
         after = board.read()
+    # Before other scenarios take more than a stream does.
+    rss_mb = _own_resident_mb(audio.clip.nbytes + times.n_bytes)
     scenarios: dict[str, Any] = {}
     if "offline" in settings.scenarios:
         progress("offline")
@@ -122,7 +124,6 @@ def bench(
         )
     started: dict[str, Any] = dict.fromkeys(("import_ms", "package_import_ms", "cold_start_ms"))
     starts = None
-    rss_mb = _own_resident_mb(audio.clip.nbytes + times.n_bytes)
     if settings.processes:
         progress(f"{settings.processes} fresh processes")
         starts = fresh_processes(
