@@ -145,7 +145,7 @@ def profile(options: argparse.Namespace, recognizer: Recognizer) -> Iterator[Pro
         if sinks:
             from edge_ser.runtime.board import Board, BoardSampler
 
-            board = Board()
+            board = stack.enter_context(Board())
             for sink in sinks:
                 stack.enter_context(BoardSampler(board, sink))
         if options.nvtx:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,16 +87,19 @@ def bench(
     Raises:
         EdgeSerError: the pack, the engine or the audio cannot be used.
     """
-    board = board or Board()
     recognizer = Recognizer.open(settings.pack, **settings.engine)
     spec = recognizer.manifest.frontend
     audio = bench_audio(settings.audio, recognizer.rate_hz)
     n_steps = settings.warmup_steps + max(1, round(settings.seconds * 1000 / spec.step_ms))
     pcm = audio.repeated(n_steps * spec.step_samples, settings.seed)
-    before = board.read()
-    progress(f"single stream: {n_steps} steps{', as live' if settings.paced else ''}")
-    times = single_stream(recognizer, pcm, warmup_steps=settings.warmup_steps, paced=settings.paced)
-    after = board.read()
+    with ExitStack() as stack:
+        board = board or stack.enter_context(Board())
+        before = board.read()
+        progress(f"single stream: {n_steps} steps{', as live' if settings.paced else ''}")
+        times = single_stream(
+            recognizer, pcm, warmup_steps=settings.warmup_steps, paced=settings.paced
+        )
+        after = board.read()
     scenarios: dict[str, Any] = {}
     if "offline" in settings.scenarios:
         progress("offline")

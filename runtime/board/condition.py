@@ -14,7 +14,7 @@ class BoardCondition:
     """What the sensors of a board said; one that is not there is not listed, never zero.
 
     Attributes:
-        source: ``sysfs`` or ``jtop``.
+        source: ``jtop`` where it told temperatures, power and mode, else ``sysfs``.
         temperatures_c: degrees Celsius by sensor.
         power_w: watts by rail.
         clocks_mhz: megahertz by ``cpu0`` .. and by device (``gpu``, ``emc``).

@@ -1,14 +1,16 @@
-"""Read the board, by jtop where its service runs, else from sysfs."""
+"""Read the board from sysfs, and from jtop what it knows better where its service runs."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from edge_ser.runtime.board import sysfs
 from edge_ser.runtime.board.condition import BoardCondition
+from edge_ser.runtime.board.sysfs import Sensors
 
 __all__ = ["Board", "from_jtop"]
 
@@ -18,39 +20,68 @@ _JTOP_SOCKET = Path("run/jtop.sock")
 
 
 class Board:
-    """Reads the condition of a board; never raises, whatever is missing.
+    """Reads the condition of a board; never raises, whatever is missing or goes away.
+
+    A context manager, or to be closed.
 
     Args:
         root: where ``/sys`` and ``/proc`` stand.
-        jtop: take jtop when its service is there. It knows rails and modes of every Jetson;
-            without it the same facts come from sysfs.
+        jtop: ask jtop when its service is there. It knows temperatures, rails and mode of every
+            Jetson; the rest, and without it all, comes from sysfs.
     """
 
     def __init__(self, root: Path = Path("/"), *, jtop: bool = True) -> None:
-        self._root = root
+        self._sensors = Sensors(root)
         self._jtop: Any = _connect(root) if jtop else None
 
     def read(self) -> BoardCondition:
-        """A look at all sensors, some milliseconds of file reading; not for the hot path."""
-        if self._jtop is not None and self._jtop.ok():
-            return from_jtop(self._jtop.stats)
-        used, total = sysfs.memory_mb(self._root)
+        """A look at all sensors, some of a millisecond of file reading; not for the hot path."""
+        told, sensors = self._ask_jtop(), self._sensors
+        used, total = sensors.memory_mb()
         return BoardCondition(
-            "sysfs",
-            sysfs.temperatures_c(self._root),
-            sysfs.power_w(self._root),
-            sysfs.clocks_mhz(self._root),
-            sysfs.governors(self._root),
-            sysfs.power_mode(self._root),
+            told.source,
+            told.temperatures_c or sensors.temperatures_c(),
+            told.power_w or sensors.power_w(),
+            sensors.clocks_mhz(),
+            sensors.governors(),
+            told.power_mode or sensors.power_mode(),
             used,
             total,
         )
 
     def close(self) -> None:
         """Leave jtop's service."""
-        if self._jtop is not None:
-            self._jtop.close()
-            self._jtop = None
+        connection, self._jtop = self._jtop, None
+        if connection is not None:
+            with suppress(Exception):  # it may be gone already
+                connection.close()
+
+    def __enter__(self) -> Board:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _ask_jtop(self) -> BoardCondition:
+        """What jtop tells; nothing once its service is lost, which is said once."""
+        connection = self._jtop
+        if connection is None:
+            return BoardCondition()
+        try:
+            # Otherwise it would wait for the next reading, and longer when there is none.
+            if connection.ok(spin=True):
+                return from_jtop(connection.stats)
+            reason = "it has ended"
+        except Exception as error:  # a lost connection is raised here; no common base class
+            reason = str(error) or type(error).__name__
+        log.warning("jtop's service is lost (%s); reading sysfs from now on", reason)
+        self.close()
+        return BoardCondition()
 
 
 def from_jtop(stats: Mapping[str, Any]) -> BoardCondition:

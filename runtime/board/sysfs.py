@@ -7,130 +7,160 @@ millidegrees, cpufreq in kHz, devfreq in Hz.
 
 from __future__ import annotations
 
+import math
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 
-__all__ = ["clocks_mhz", "governors", "memory_mb", "power_mode", "power_w", "temperatures_c"]
+__all__ = ["Sensors"]
 
 _COLDEST_C, _HOTTEST_C = -60.0, 200.0  # a switched-off zone reports nonsense, e.g. -256 or -274
 _SUM_RAIL = re.compile(r"^sum of shunt", re.IGNORECASE)
+_MEMORY = re.compile(r"^(MemTotal|MemAvailable):\s+(\d+) kB", re.MULTILINE)
 
 
-def temperatures_c(root: Path) -> dict[str, float]:
-    """Degrees Celsius of every thermal zone and hwmon sensor under ``root``."""
-    found: dict[str, float] = {}
-    for zone in _folders(root / "sys/class/thermal", "thermal_zone"):
-        _add_temperature(found, _text(zone / "type") or zone.name, _number(zone / "temp"))
-    for chip in _folders(root / "sys/class/hwmon", "hwmon"):
-        chip_name = _text(chip / "name") or chip.name
-        for sensor in _numbered(chip, r"temp(\d+)_input"):
-            label = _text(chip / f"temp{sensor}_label") or f"{chip_name} {sensor}"
-            _add_temperature(found, label, _number(chip / f"temp{sensor}_input"))
-    return found
+class Sensors:
+    """The sensors under ``root``; where they are is found out once, what they say each time.
 
-
-def power_w(root: Path) -> dict[str, float]:
-    """Watts of every rail that is measured under ``root``.
-
-    A chip gives power itself (``power1_input``, microwatts) or voltage and current of each
-    rail, as the INA3221 of Jetson boards does.
+    Two sensors of one name are kept apart by a number. One that says nothing, or nonsense, is
+    absent in that look.
     """
-    found: dict[str, float] = {}
-    for chip in _folders(root / "sys/class/hwmon", "hwmon"):
-        chip_name = _text(chip / "name") or chip.name
-        for rail in _numbered(chip, r"power(\d+)_(?:input|average)"):
-            microwatts = _number(chip / f"power{rail}_input")
-            if microwatts is None:
-                microwatts = _number(chip / f"power{rail}_average")
-            label = _text(chip / f"power{rail}_label") or f"{chip_name} {rail}"
-            if microwatts is not None:
-                _add(found, label, microwatts / 1e6)
-        for rail in _numbered(chip, r"curr(\d+)_input"):
-            milliamperes = _number(chip / f"curr{rail}_input")
-            millivolts = _number(chip / f"in{rail}_input")
-            label = _text(chip / f"in{rail}_label") or f"{chip_name} {rail}"
-            if milliamperes is not None and millivolts is not None and not _SUM_RAIL.match(label):
-                _add(found, label, milliamperes * millivolts / 1e6)
-    # JetPack 4 shows the same chip as an iio device with milliwatts.
-    for device in sorted((root / "sys/bus/i2c/drivers/ina3221x").glob("*/iio:device*")):
-        for rail in _numbered(device, r"in_power(\d+)_input"):
-            milliwatts = _number(device / f"in_power{rail}_input")
-            label = _text(device / f"rail_name_{rail}") or f"rail {rail}"
-            if milliwatts is not None:
-                _add(found, label, milliwatts / 1e3)
-    return found
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._meminfo = str(root / "proc/meminfo")
+        self._power_status = str(root / "var/lib/nvpmodel/status")
+
+    def temperatures_c(self) -> dict[str, float]:
+        """Degrees Celsius of every thermal zone and hwmon sensor."""
+        found = {}
+        for name, path in self._thermometers.items():
+            millidegrees = _number(path)
+            if millidegrees is not None and _COLDEST_C < millidegrees / 1e3 < _HOTTEST_C:
+                found[name] = millidegrees / 1e3
+        return found
+
+    def power_w(self) -> dict[str, float]:
+        """Watts of every rail that is measured.
+
+        A chip gives power itself (``power1_input``, microwatts) or voltage and current of each
+        rail, as the INA3221 of Jetson boards does.
+        """
+        found = {}
+        for name, (paths, scale) in self._rails.items():
+            factors = [value for path in paths if (value := _number(path)) is not None]
+            if len(factors) == len(paths):
+                found[name] = math.prod(factors) / scale
+        return found
+
+    def clocks_mhz(self) -> dict[str, float]:
+        """Present clock of every processor core, and of devices such as the GPU."""
+        found = {}
+        for name, (path, scale) in self._clocks.items():
+            value = _number(path)
+            if value is not None:
+                found[name] = value / scale
+        return found
+
+    def governors(self) -> tuple[str, ...]:
+        """The clock governors in use, each once, sorted."""
+        return tuple(sorted({name for path in self._governors if (name := _text(path))}))
+
+    def power_mode(self) -> str | None:
+        """Name of Jetson's power mode, from nvpmodel's state and its table; None elsewhere."""
+        match = re.search(r"pmode:(\d+)", _text(self._power_status))
+        if match is None:
+            return None
+        number = str(int(match.group(1)))
+        return self._power_modes.get(number, f"mode {number}")
+
+    def memory_mb(self) -> tuple[float | None, float | None]:
+        """Memory in use and in total in MB, each None where the system does not say."""
+        kib = {key: int(value) for key, value in _MEMORY.findall(_text(self._meminfo))}
+        total, available = kib.get("MemTotal"), kib.get("MemAvailable")
+        used = None if total is None or available is None else (total - available) * 1024 / 1e6
+        return (
+            None if used is None else round(used, 1),
+            None if total is None else round(total * 1024 / 1e6, 1),
+        )
+
+    @cached_property
+    def _chips(self) -> list[tuple[str, Path]]:
+        chips = _folders(self._root / "sys/class/hwmon", "hwmon")
+        return [(_text(chip / "name") or chip.name, chip) for chip in chips]
+
+    @cached_property
+    def _thermometers(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for zone in _folders(self._root / "sys/class/thermal", "thermal_zone"):
+            found[_free(found, _text(zone / "type") or zone.name)] = str(zone / "temp")
+        for chip_name, chip in self._chips:
+            for sensor in _numbered(chip, r"temp(\d+)_input"):
+                label = _text(chip / f"temp{sensor}_label") or f"{chip_name} {sensor}"
+                found[_free(found, label)] = str(chip / f"temp{sensor}_input")
+        return found
+
+    @cached_property
+    def _rails(self) -> dict[str, tuple[list[str], float]]:
+        """Files whose product is power, and how much of it is a watt."""
+        found: dict[str, tuple[list[str], float]] = {}
+        for chip_name, chip in self._chips:
+            for rail in _numbered(chip, r"power(\d+)_(?:input|average)"):
+                label = _text(chip / f"power{rail}_label") or f"{chip_name} {rail}"
+                power = chip / f"power{rail}_input"
+                if _number(power) is None:
+                    power = chip / f"power{rail}_average"
+                found[_free(found, label)] = [str(power)], 1e6
+            for rail in _numbered(chip, r"curr(\d+)_input"):
+                label = _text(chip / f"in{rail}_label") or f"{chip_name} {rail}"
+                factors = [chip / f"curr{rail}_input", chip / f"in{rail}_input"]
+                if factors[1].exists() and not _SUM_RAIL.match(label):
+                    found[_free(found, label)] = [str(path) for path in factors], 1e6
+        # JetPack 4 shows the same chip as an iio device with milliwatts.
+        drivers = self._root / "sys/bus/i2c/drivers/ina3221x"
+        for device in sorted(drivers.glob("*/iio:device*")):
+            for rail in _numbered(device, r"in_power(\d+)_input"):
+                label = _text(device / f"rail_name_{rail}") or f"rail {rail}"
+                found[_free(found, label)] = [str(device / f"in_power{rail}_input")], 1e3
+        return found
+
+    @cached_property
+    def _cores(self) -> list[tuple[str, Path]]:
+        """Where each core tells of its clock; while a core is off, nothing is there."""
+        folder = self._root / "sys/devices/system/cpu"
+        names = [f"cpu{core}" for core in _numbered(folder, r"cpu(\d+)")]
+        cores = [(name, folder / name / "cpufreq") for name in names]
+        return cores if any(path.exists() for _, path in cores) else []
+
+    @cached_property
+    def _clocks(self) -> dict[str, tuple[str, float]]:
+        """Files with kHz or Hz, and how many of these are a MHz."""
+        found = {name: (str(path / "scaling_cur_freq"), 1e3) for name, path in self._cores}
+        for device in _folders(self._root / "sys/class/devfreq", ""):
+            # ``17000000.gpu`` is ``gpu``.
+            found[_free(found, device.name.rpartition(".")[2])] = str(device / "cur_freq"), 1e6
+        return found
+
+    @cached_property
+    def _governors(self) -> list[str]:
+        return [str(path / "scaling_governor") for _, path in self._cores]
+
+    @cached_property
+    def _power_modes(self) -> dict[str, str]:
+        table = _text(self._root / "etc/nvpmodel.conf", 2**20)
+        entries = re.findall(r"<\s*POWER_MODEL\s+([^>]*)>", table)
+        modes = [dict(re.findall(r"(\w+)=(\S+)", entry)) for entry in entries]
+        return {mode["ID"]: mode["NAME"] for mode in reversed(modes) if {"ID", "NAME"} <= set(mode)}
 
 
-def clocks_mhz(root: Path) -> dict[str, float]:
-    """Present clock of every processor core, and of devices such as the GPU."""
-    found: dict[str, float] = {}
-    cores = root / "sys/devices/system/cpu"
-    for core in _numbered(cores, r"cpu(\d+)"):
-        khz = _number(cores / f"cpu{core}" / "cpufreq" / "scaling_cur_freq")
-        if khz is not None:
-            found[f"cpu{core}"] = khz / 1e3
-    for device in _folders(root / "sys/class/devfreq", ""):
-        hertz = _number(device / "cur_freq")
-        if hertz is not None:
-            found[_device_name(device.name)] = hertz / 1e6
-    return found
-
-
-def governors(root: Path) -> tuple[str, ...]:
-    """The clock governors in use, each once, sorted."""
-    cores = root / "sys/devices/system/cpu"
-    names = {
-        _text(cores / f"cpu{core}" / "cpufreq" / "scaling_governor")
-        for core in _numbered(cores, r"cpu(\d+)")
-    }
-    return tuple(sorted(name for name in names if name))
-
-
-def power_mode(root: Path) -> str | None:
-    """Name of Jetson's power mode, from nvpmodel's state and its table; None elsewhere."""
-    match = re.search(r"pmode:(\d+)", _text(root / "var/lib/nvpmodel/status"))
-    if match is None:
-        return None
-    number = int(match.group(1))
-    table = _text(root / "etc/nvpmodel.conf")
-    for entry in re.findall(r"<\s*POWER_MODEL\s+([^>]*)>", table):
-        pairs = dict(re.findall(r"(\w+)=(\S+)", entry))
-        if pairs.get("ID") == str(number) and "NAME" in pairs:
-            return str(pairs["NAME"])
-    return f"mode {number}"
-
-
-def memory_mb(root: Path) -> tuple[float | None, float | None]:
-    """Memory in use and in total in MB, each None where the system does not say."""
-    kib = {
-        key: int(value)
-        for key, value in re.findall(r"^(\w+):\s+(\d+) kB", _text(root / "proc/meminfo"), re.M)
-    }
-    total, available = kib.get("MemTotal"), kib.get("MemAvailable")
-    used = None if total is None or available is None else (total - available) * 1024 / 1e6
-    return (
-        None if used is None else round(used, 1),
-        None if total is None else round(total * 1024 / 1e6, 1),
-    )
-
-
-def _add_temperature(found: dict[str, float], label: str, millidegrees: float | None) -> None:
-    if millidegrees is not None and _COLDEST_C < millidegrees / 1e3 < _HOTTEST_C:
-        _add(found, label, millidegrees / 1e3)
-
-
-def _add(found: dict[str, float], label: str, value: float) -> None:
-    """Two sensors of one name are kept apart by a number."""
+def _free(found: Mapping[str, object], label: str) -> str:
+    """``label``, or with a number behind it where a sensor has that name already."""
     name, turn = label, 2
     while name in found:
         name, turn = f"{label} #{turn}", turn + 1
-    found[name] = value
-
-
-def _device_name(name: str) -> str:
-    """``17000000.gpu`` is ``gpu``."""
-    return name.rpartition(".")[2]
+    return name
 
 
 def _folders(parent: Path, prefix: str) -> Iterator[Path]:
@@ -156,15 +186,22 @@ def _numbered(folder: Path, pattern: str) -> list[int]:
     return sorted({int(match.group(1)) for match in matches if match})
 
 
-def _text(path: Path) -> str:
+def _text(path: Path | str, most: int = 4096) -> str:
+    """What the first ``most`` bytes say; a file of sysfs has no more, one of /proc begins so."""
     # A sensor can vanish or be busy between two looks; then it is absent in this one.
     try:
-        return path.read_text(errors="replace").strip("\0 \n")
+        handle = os.open(path, os.O_RDONLY)
     except OSError:
         return ""
+    try:
+        return os.read(handle, most).decode(errors="replace").strip("\0 \n")
+    except OSError:
+        return ""
+    finally:
+        os.close(handle)
 
 
-def _number(path: Path) -> float | None:
+def _number(path: Path | str) -> float | None:
     try:
         return float(_text(path))
     except ValueError:

@@ -84,7 +84,8 @@ class Tree:
     @property
     def condition(self) -> BoardCondition:
         """Temperatures, clocks, power mode, memory."""
-        return Board(self.root, jtop=self.root == Path("/")).read()
+        with Board(self.root, jtop=self.root == Path("/")) as board:
+            return board.read()
 
     @property
     def sound_cards(self) -> list[str]:

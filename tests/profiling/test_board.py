@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
+import types
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,132 @@ def test_jtop_that_cannot_be_asked_gives_way_to_sysfs(tmp_path: Path, caplog):
     write(tmp_path, {"run/jtop.sock": "", **ORIN})
     assert Board(tmp_path).read().source == "sysfs"
     assert "jtop" in caplog.text
+
+
+class Jtop:
+    """Stands for ``jtop.jtop`` as its documentation has it: a lost connection shows in ``ok``."""
+
+    made: list[Jtop]
+    told: dict[str, object] = {}  # noqa: RUF012 - replaced by tests
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.lost: Exception | None = None
+        self.running = True
+        self.made.append(self)
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def ok(self, spin: bool = False) -> bool:
+        assert spin, "it would wait for the next reading"
+        if self.lost is not None:
+            raise self.lost
+        return self.running
+
+    @property
+    def stats(self) -> dict[str, object]:
+        return self.told
+
+    def close(self) -> None:
+        self.calls.append("close")
+        raise RuntimeError("the thread that reads was never there")
+
+
+@pytest.fixture
+def jtop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Jtop]:
+    write(tmp_path, {"run/jtop.sock": "", **ORIN})
+    module = types.ModuleType("jtop")
+    Jtop.made = []
+    Jtop.told = {"Temp cpu": 51.5, "Temp cv0": -256, "Power VDD_IN": 5210, "nvp model": "MAXN"}
+    monkeypatch.setattr(module, "jtop", Jtop, raising=False)
+    monkeypatch.setitem(sys.modules, "jtop", module)
+    return Jtop
+
+
+def test_with_jtop_nothing_is_missing_that_sysfs_knows(jtop: type[Jtop], tmp_path: Path):
+    plain = Board(tmp_path, jtop=False).read()
+    with Board(tmp_path) as board:
+        condition = board.read()
+    assert condition.source == "jtop"
+    assert condition.temperatures_c == {"cpu": 51.5}
+    assert condition.power_w == {"VDD_IN": 5.21}
+    assert condition.power_mode == "MAXN"
+    assert condition.clocks_mhz == plain.clocks_mhz != {}
+    assert condition.governors == plain.governors != ()
+    assert condition.memory_used_mb == plain.memory_used_mb == 3072.0
+    assert condition.counters().keys() == plain.counters().keys()
+    assert condition.to_dict().keys() == plain.to_dict().keys()
+    assert jtop.made[0].calls == ["start", "close"]
+
+
+def test_what_jtop_does_not_tell_comes_from_sysfs(jtop: type[Jtop], tmp_path: Path):
+    jtop.told = {"RAM": 0.4, "time": object()}
+    with Board(tmp_path) as board:
+        condition = board.read()
+    assert condition.temperatures_c["cpu-thermal"] == 48.125
+    assert condition.power_w["VDD_IN"] == 6.0
+    assert condition.power_mode == "7W"
+
+
+@pytest.mark.parametrize("lost", [ConnectionResetError("the service was stopped"), None])
+def test_jtop_that_is_lost_gives_way_to_sysfs_and_is_told_of_once(
+    jtop: type[Jtop], tmp_path: Path, caplog, lost
+):
+    with Board(tmp_path) as board:
+        assert board.read().source == "jtop"
+        jtop.made[0].lost, jtop.made[0].running = lost, False
+        conditions = [board.read(), board.read()]
+    assert [condition.source for condition in conditions] == ["sysfs", "sysfs"]
+    assert conditions[0].temperatures_c["cpu-thermal"] == 48.125
+    assert caplog.text.count("jtop's service is lost") == 1
+    assert jtop.made[0].calls == ["start", "close"]
+
+
+def test_the_sampler_outlives_jtop(jtop: type[Jtop], tmp_path: Path):
+    sources: list[str] = []
+    fell_back = threading.Event()
+
+    def sink(t_ns: int, condition: BoardCondition) -> None:
+        sources.append(condition.source)
+        jtop.made[0].lost = ConnectionResetError("the service was stopped")
+        if condition.source == "sysfs":
+            fell_back.set()
+
+    with Board(tmp_path) as board, BoardSampler(board, sink, period_s=0.01):
+        assert fell_back.wait(30)
+    assert sources[:2] == ["jtop", "sysfs"]
+
+
+def test_who_looks_at_the_board_lets_jtop_go(
+    jtop: type[Jtop], tmp_path: Path, pack_path: Path, voice_wav: Path, monkeypatch
+):
+    from edge_ser.cli import main
+    from edge_ser.runtime.bench.run import BenchSettings, bench
+
+    real = Board.__init__
+    monkeypatch.setattr(Board, "__init__", lambda board: real(board, tmp_path))
+    settings = BenchSettings(pack_path, audio=voice_wav, seconds=1, warmup_steps=0, processes=0)
+    board = bench(settings).document["board"]
+    assert board["after"]["source"] == "jtop"
+    trace = tmp_path / "trace.json"
+    assert main(["run", str(voice_wav), "--pack", str(pack_path), "--trace", str(trace)]) == 0
+    assert [made.calls for made in jtop.made] == [["start", "close"]] * 2
+
+
+def test_sensors_are_found_once_and_told_each_time(tmp_path: Path):
+    board = Board(write(tmp_path, ORIN))
+    first = board.read()
+    zone = tmp_path / "sys/class/thermal/thermal_zone0"
+    write(tmp_path, {"sys/class/thermal/thermal_zone0/temp": "50000"})
+    (tmp_path / "sys/class/hwmon/hwmon1/curr2_input").unlink()
+    (tmp_path / "sys/devices/system/cpu/cpu10/cpufreq/scaling_cur_freq").unlink()
+    second = board.read()
+    assert second.temperatures_c == {**first.temperatures_c, "cpu-thermal": 50.0}
+    assert second.power_w == {"VDD_IN": 6.0}
+    assert second.clocks_mhz.keys() == {"cpu0", "gpu"}
+    (zone / "type").unlink()
+    assert board.read().temperatures_c == second.temperatures_c
 
 
 def test_the_sampler_looks_at_once_again_and_at_the_end(tmp_path: Path):
