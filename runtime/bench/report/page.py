@@ -65,7 +65,13 @@ def render_page(run: BenchRun) -> str:
     ]
     document = json.dumps(d, indent=1, ensure_ascii=False)
     slow = too_slow(d)
-    warning = f'<p class="warning">{escape(slow)}</p>' if slow else ""
+    missing = (
+        f"Not measured: {name.replace('_', ' ')} ({why})."
+        for name, why in d.get("missing", {}).items()
+    )
+    warning = "".join(
+        f'<p class="warning">{escape(words)}</p>' for words in (slow, *missing) if words
+    )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
