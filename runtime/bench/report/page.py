@@ -89,7 +89,7 @@ def render_page(run: BenchRun) -> str:
 def _tiles(d: dict[str, Any]) -> str:
     tiles = [
         (f"{d['latency_ms']['p90']:.3g} ms", "p90 of a step (single stream)"),
-        (f"{100 * d['real_time_factor']:.2g} %", "of one core for one live stream"),
+        (f"{100 * d['real_time_factor']:.2g} %", f"of {_what_it_takes(d)} for one live stream"),
         (str(d["deadline_misses"]), f"of {d['steps']} deadlines missed"),
     ]
     if "multi_stream" in d:
@@ -104,6 +104,10 @@ def _tiles(d: dict[str, Any]) -> str:
         tiles.append((f"{d['cold_start_ms']:.0f} ms", "from process start to first event"))
     items = (f"<li><strong>{escape(a)}</strong><span>{escape(b)}</span></li>" for a, b in tiles)
     return f'<ul class="tiles">{"".join(items)}</ul>'
+
+
+def _what_it_takes(d: dict[str, Any]) -> str:
+    return "one core" if d["threads"] == 1 else f"the time of {d['threads']} threads"
 
 
 def _streams(d: dict[str, Any]) -> str:
