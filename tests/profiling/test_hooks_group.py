@@ -121,3 +121,50 @@ def test_faults_do_not_pass_to_another_hook_in_the_same_place(caplog):
     faults.raised(unweak, 0, "mic")
     assert faults.left_out(unweak)
     assert not faults.left_out([1])
+
+
+def test_of_equal_hooks_the_one_that_raises_is_left_out(recognizer, voice):
+    class Equal(Recorder):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None
+
+    class EqualAndRaises(Equal):
+        def on_step(self, timing: StepTiming) -> None:
+            super().on_step(timing)
+            raise RuntimeError("a hook broke")
+
+    good, bad = Equal(), EqualAndRaises()
+    with recognizer.stream(hooks=[good, bad]) as stream:
+        stream.push(voice[: 5 * STEP])
+    assert (len(good.steps), len(bad.steps)) == (5, 1)
+
+
+def test_a_hook_that_cannot_be_compared_ends_no_stream(recognizer, voice):
+    class Odd(Recorder):
+        def __eq__(self, other: object):
+            raise ValueError("an array has no truth")
+
+        __hash__ = None
+
+    class OddAndRaises(Odd):
+        def on_step(self, timing: StepTiming) -> None:
+            super().on_step(timing)
+            raise RuntimeError("a hook broke")
+
+    good, bad = Odd(), OddAndRaises()
+    with recognizer.stream(hooks=[good, bad]) as stream:
+        assert len(stream.push(voice[: 5 * STEP])) == 5
+    assert (len(good.steps), len(bad.steps)) == (5, 1)
+
+
+def test_a_clock_that_is_set_back_makes_no_time_negative(monkeypatch, recognizer, voice):
+    now = iter(range(10**12, 0, -(10**6)))
+    monkeypatch.setattr(stream, "clock", lambda: next(now))
+    seen = Recorder()
+    with recognizer.stream(hooks=[seen]) as watched:
+        events = watched.push(voice[: 3 * STEP])
+    for event in events:
+        assert set(event.latency_ms.to_dict().values()) == {0.0}
+    assert {timing.duration_ns for timing in (*seen.steps, *seen.stages)} == {0}
