@@ -26,6 +26,9 @@ class Hearing:
 
     Args:
         part: samples that are given to the model at most at a time; no longer than a step.
+
+    Attributes:
+        hooks: to be told of what happens before and after the model; None without hooks.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Hearing:
     ) -> None:
         self._recognizer = recognizer
         self._stream = recognizer.stream(stream_id, hooks=hooks, every=every)
+        self.hooks = self._stream.live_hooks()
         self._smoother = Smoother(smoothing)
         self._part = part
         self._ms_per_sample = 1000.0 / recognizer.rate_hz

@@ -13,6 +13,8 @@ from edge_ser.runtime.hold import Hold
 from edge_ser.runtime.hooks.deadline import DeadlineWatcher
 from edge_ser.runtime.live import LiveStream
 from edge_ser.runtime.live_source import SampleSource, backoff
+from edge_ser.runtime.resample import LiveResampler
+from edge_ser.runtime.timing import clock
 
 __all__ = ["Listener"]
 
@@ -98,9 +100,14 @@ class Listener:
             self._tell(self._live.hold(self._hold.held))
             if heard.lost:
                 self._tell(self._live.gap(heard.lost, "overflow"))
-            for event in self._live.push(heard.samples):
+            if self._live.hooks is not None:
+                resample_ns = _resample_ns(source)
+                waited_ns = clock() - heard.captured_ns - (resample_ns or 0)
+                self._live.hooks.arrived(waited_ns, resample_ns)
+            events = self._live.push(heard.samples)
+            for event in events:
                 event.detail["captured_ns"] = heard.captured_ns
-                self._emit(event)
+            self._tell(events)
             if self._deadlines is not None:
                 self._tell(self._deadlines.events(self._live))
 
@@ -136,5 +143,20 @@ class Listener:
         raise AssertionError("backoff never ends")
 
     def _tell(self, events: Sequence[Event]) -> None:
-        for event in events:
-            self._emit(event)
+        hooks = self._live.hooks
+        begin_ns = clock() if events and hooks is not None else 0
+        try:
+            for event in events:
+                self._emit(event)
+        finally:
+            if hooks is not None:
+                hooks.handed_on(clock() - begin_ns if events else 0)
+
+
+def _resample_ns(source: SampleSource) -> int | None:
+    """Time that the last read took to resample; None where the source has the right rate."""
+    resampler: LiveResampler | None = getattr(source, "resampler", None)
+    if resampler is None or not resampler.active:
+        return None
+    resampler.timed = True  # from now on, that is; without hooks nobody looks at a clock
+    return resampler.taken_ns()

@@ -15,10 +15,11 @@ from edge_ser.runtime.hearing import Hearing
 from edge_ser.runtime.live_source import BLOCK_MS
 from edge_ser.runtime.recognizer import Recognizer
 from edge_ser.runtime.smoothing import SmoothingSettings
-from edge_ser.runtime.timing import Hook
+from edge_ser.runtime.timing import Hook, clock
 from edge_ser.runtime.utterances import Segmenter, UtteranceSettings
 
 if TYPE_CHECKING:
+    from edge_ser.runtime.live_hooks import LiveHooks
     from edge_ser.runtime.record import Recording
 
 __all__ = ["LiveStream"]
@@ -92,6 +93,11 @@ class LiveStream:
     def record(self, recording: Recording) -> None:
         """Let ``recording`` have the features of every step and every event from now on."""
         self._hearing.record(recording)
+
+    @property
+    def hooks(self) -> LiveHooks | None:
+        """To be told of what happens before and after this stream; None without hooks."""
+        return self._hearing.hooks
 
     @property
     def speaking(self) -> bool:
@@ -206,7 +212,11 @@ class LiveStream:
 
     def _decide(self) -> list[Event]:
         """At the end of a window: ask the gate, cut."""
+        hooks = self._hearing.hooks
+        begin_ns = 0 if hooks is None else clock()
         self._probability = self._gate.probability(self._window)
+        if hooks is not None:
+            hooks.gated(clock() - begin_ns, self._segmenter.speaking)
         self._filled = 0
         self._ring[: -self._size] = self._ring[self._size :]
         self._ring[-self._size :] = self._window

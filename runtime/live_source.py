@@ -50,7 +50,10 @@ class Heard:
 
 
 class SampleSource(Protocol):
-    """What a listener reads."""
+    """What a listener reads.
+
+    One that resamples has its ``LiveResampler`` as ``resampler``, so that its time can be told.
+    """
 
     @property
     def name(self) -> str:

@@ -46,7 +46,7 @@ class Microphone:
         self.device = device = at_its_own_rate(find_device(wanted, devices()))
         self.rate_hz = rate_hz
         self.n_overflows = 0
-        self._resampler = LiveResampler(device.rate_hz, rate_hz)
+        self.resampler = LiveResampler(device.rate_hz, rate_hz)
         n_channels = min(device.channels, 2)
         self._mix = np.full(n_channels, 1 / n_channels, np.float32)
         self._blocks: SimpleQueue[_Block | None] = SimpleQueue()  # None: there will be no more
@@ -112,7 +112,7 @@ class Microphone:
         self.n_overflows += lost > 0
         frames = np.frombuffer(block, np.float32).reshape(-1, len(self._mix))
         mono = frames[:, 0] if len(self._mix) == 1 else frames @ self._mix
-        samples = self._resampler.push(mono)
+        samples = self.resampler.push(mono)
         return Heard(samples, lost * self.rate_hz // self.device.rate_hz, now)
 
     def close(self) -> None:

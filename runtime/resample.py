@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ser.errors import UsageError
+from edge_ser.runtime.timing import clock
 
 __all__ = ["LiveResampler"]
 
@@ -32,6 +33,9 @@ class LiveResampler:
     when a step lasts 80 ms. The chunks may have any length; blocks of 10 or 20 ms cost
     least, for the phases repeat in them and a few products with fixed weights do.
 
+    Attributes:
+        timed: whether :meth:`push` notes how long it takes.
+
     Raises:
         UsageError: the rates have no small common ratio.
     """
@@ -40,6 +44,8 @@ class LiveResampler:
         common = math.gcd(from_hz, to_hz)
         self._up, self._down = up, down = to_hz // common, from_hz // common
         self._taps = 0
+        self.timed = False
+        self._took_ns = 0
         if from_hz == to_hz:
             return
         if max(up, down) > _MOST_PHASES:
@@ -84,6 +90,24 @@ class LiveResampler:
         """All outputs before the sample that comes next, ``(n,) float32`` to ``(m,) float32``."""
         if not self._taps:
             return samples
+        if not self.timed:
+            return self._resampled(samples)
+        begin = clock()
+        resampled = self._resampled(samples)
+        self._took_ns += clock() - begin
+        return resampled
+
+    @property
+    def active(self) -> bool:
+        """Whether the rates differ."""
+        return self._taps > 0
+
+    def taken_ns(self) -> int:
+        """Time that was taken since the last call, while ``timed``."""
+        took, self._took_ns = self._took_ns, 0
+        return took
+
+    def _resampled(self, samples: _Array) -> _Array:
         parts = [
             self._push(samples[i : i + self._part]) for i in range(0, len(samples), self._part)
         ]

@@ -20,6 +20,8 @@ from edge_ser.runtime.verdict import Verdict
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edge_ser.runtime.live_hooks import LiveHooks
+
 __all__ = ["FULL_SCALE", "Stream"]
 
 _INT16 = np.dtype(np.int16)
@@ -93,7 +95,8 @@ class Stream:
         self._seq = 0
         self._every = every
         stages = ("frontend", "infer", "post")
-        self._hooks = Hooks(hooks, stream_id, self._deadline_ns, stages, faults)
+        self._own_hooks = Hooks(hooks, stream_id, self._deadline_ns, stages, faults)
+        self._hooks: Hooks | LiveHooks = self._own_hooks
         self._hooked = bool(hooks)
         self._times = (0, 0, 0, 0)  # of the last step, as hooks are told
         self.done_ns = 0
@@ -244,6 +247,15 @@ class Stream:
         """The same if it has waited for two seconds; for while no samples come."""
         self._hooks.settle_old()
 
+    def live_hooks(self) -> LiveHooks | None:
+        """What to tell of the further stages of a live stream; None without hooks."""
+        if not self._hooked:
+            return None
+        from edge_ser.runtime.live_hooks import LiveHooks
+
+        self._hooks = live = LiveHooks(self._own_hooks)
+        return live
+
     def notice(self, type: str, **detail: Any) -> Event:  # noqa: A002 - the event's own word
         """An event that is no emotion, with the next number of this stream."""
         self._seq += 1
@@ -346,6 +358,10 @@ class Stream:
         self.done_ns = end = clock()
         if turn is not None:
             end -= turn - inferred
+        if not begin <= featured <= inferred <= end:  # the clock was set back
+            featured = max(begin, featured)
+            inferred = max(featured, inferred)
+            end = max(inferred, end)
         latency = Latency(
             (featured - begin) * 1e-6,
             (inferred - featured) * 1e-6,

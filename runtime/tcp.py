@@ -77,7 +77,7 @@ class TcpSource:
     def __init__(self, wire: socket.socket, name: str, from_hz: int, rate_hz: int) -> None:
         self._wire = wire
         self.name = name
-        self._resampler = LiveResampler(from_hz, rate_hz)
+        self.resampler = LiveResampler(from_hz, rate_hz)
         self._half = b""  # of a sample
         self._last_s = time.monotonic()
         wire.settimeout(_WAIT_S)
@@ -119,7 +119,7 @@ class TcpSource:
         whole = len(data) // 2 * 2
         self._half = data[whole:]
         samples = np.frombuffer(data, "<i2", whole // 2).astype(np.float32) * np.float32(2.0**-15)
-        return Heard(self._resampler.push(samples), 0, now_ns)
+        return Heard(self.resampler.push(samples), 0, now_ns)
 
     def close(self) -> None:
         """Hang up."""

@@ -28,7 +28,14 @@ BLOCK_STEPS = 128
 _BLOCK_NS = 2_000_000_000
 
 STAGES = ("capture", "resample", "gate", "frontend", "infer", "post", "publish")
-"""Names of stages, in the order in which samples pass them."""
+"""Names of stages, in the order in which samples pass them.
+
+Every step has ``frontend``, ``infer`` and ``post``. A step of a live stream has ``gate``, too,
+the speech gate's windows since the step before; and where a ``Listener`` feeds it ``capture``, from
+the last sample being in the buffer until the stream takes it, less the time for which the step
+before held it up; ``resample``, where the source has another rate; and ``publish``, the handing on
+of events, which counts for the last of the steps whose events became due together.
+"""
 
 H = TypeVar("H")
 T = TypeVar("T")
@@ -56,6 +63,8 @@ class StageTiming:
 @dataclass(slots=True)
 class StepTiming:
     """One whole step, from its last sample being there to its event being ready.
+
+    With all its stages: where a ``Listener`` feeds the stream, until its event is handed on.
 
     Attributes:
         stream_id: name of the stream.
@@ -124,7 +133,7 @@ class Hooks:
     ) -> None:
         self._each = [hook for hook in hooks if not hasattr(hook, "on_block")]
         self._blocks = [cast(BlockHook, hook) for hook in hooks if hasattr(hook, "on_block")]
-        self._stream_id, self._deadline_ns, self._stages = stream_id, deadline_ns, stages
+        self._stream_id, self._deadline_ns, self.stages = stream_id, deadline_ns, stages
         self._times: list[int] = []  # of the steps of the block, one row after the other
         self._first = 0  # number of the first of these steps
         self._full = 0  # number of the step with which the block is full
@@ -152,6 +161,11 @@ class Hooks:
             ):
                 self.settle()
 
+    def rename(self, stages: tuple[str, ...]) -> None:
+        """Let steps from now on have these stages."""
+        self.settle()
+        self.stages = stages
+
     def settle_old(self) -> None:
         """Tell of the block if it has waited its time; for while no steps are taken."""
         if self._until >= 0 and clock() >= self._until:
@@ -165,21 +179,19 @@ class Hooks:
 
         from edge_ser.runtime.step_block import StepBlock
 
-        rows, n_columns = self._times, len(self._stages) + 1
+        rows, n_columns = self._times, len(self.stages) + 1
         self._times, self._until = [], -1
         times = np.array(rows, np.int64).reshape(-1, n_columns)
         # A late step ends its block, so it can only be the last one.
         late = [len(times) - 1] if rows[-1] - rows[-n_columns] > self._deadline_ns else []
-        block = StepBlock(
-            self._stream_id, self._first, self._deadline_ns, self._stages, times, late
-        )
+        block = StepBlock(self._stream_id, self._first, self._deadline_ns, self.stages, times, late)
         for hook in tuple(self._blocks):
             self._call(hook, self._blocks, block.end - 1, hook.on_block, block)
 
     def _tell(self, step: int, times: tuple[int, ...]) -> None:
         stages = [
             StageTiming(name, step, start, end - start)
-            for name, start, end in zip(self._stages, times[:-1], times[1:], strict=True)
+            for name, start, end in zip(self.stages, times[:-1], times[1:], strict=True)
         ]
         whole = StepTiming(self._stream_id, step, times[0], times[-1] - times[0], self._deadline_ns)
 
@@ -193,15 +205,20 @@ class Hooks:
 
     def _call(self, hook: H, among: list[H], step: int, tell: Callable[[T], None], what: T) -> None:
         if self._faults.left_out(hook):
-            among.remove(hook)
+            _leave_out(hook, among)
             return
         begin = clock()
         try:
             tell(what)
         except Exception:  # whatever a hook does, the stream goes on
             self._faults.raised(hook, step, self._stream_id)
-            among.remove(hook)
+            _leave_out(hook, among)
             return
         took = clock() - begin
         if took > _SLOW_SHARE * self._deadline_ns:
             self._faults.slow(hook, took, step, self._stream_id, self._deadline_ns)
+
+
+def _leave_out(hook: H, among: list[H]) -> None:
+    # Not list.remove: equal hooks are not the same one, and what == does is the user's.
+    among[:] = [other for other in among if other is not hook]

@@ -7,14 +7,13 @@ process that installs. Run as ``python -m edge_ser.runtime.trial FOLDER BACKEND`
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import edge_ser
 from edge_ser.errors import EdgeSerError, GateMissed, PackError
 from edge_ser.pack import open_pack
+from edge_ser.runtime.child import last_line, module_command
 from edge_ser.runtime.golden import LEAST_AGREEMENT, WORST_SCORE, Golden, golden_runs
 
 __all__ = ["try_pack"]
@@ -69,13 +68,9 @@ def try_pack(
 
 
 def _in_a_process(folder: Path, name: str, backend: str) -> list[Golden]:
-    # A checkout is importable only from its own folder, so the child is told where we are.
-    here = str(Path(edge_ser.__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "edge_ser.runtime.trial", str(folder), backend],
-            env=os.environ | {"PYTHONPATH": path},
+            module_command("edge_ser.runtime.trial", str(folder), backend),
             capture_output=True,
             text=True,
             timeout=_LONGEST_S,
@@ -90,7 +85,7 @@ def _in_a_process(folder: Path, name: str, backend: str) -> list[Golden]:
         if done.returncode < 0:
             words = [f"the engine was ended by signal {-done.returncode}"]
         raise PackError(f"pack {name} failed its trial: {words[-1]}")
-    rows = json.loads(done.stdout)
+    rows = json.loads(last_line(done.stdout))
     return [Golden(**{k: v for k, v in row.items() if k != "agrees"}) for row in rows]
 
 

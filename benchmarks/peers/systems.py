@@ -15,6 +15,7 @@ from benchmarks.peers.peer import RATE_HZ, Feed, Peer, Window, version
 __all__ = ["edge_ser", "systems"]
 
 _WINDOW, _HOP = 3 * RATE_HZ, RATE_HZ
+_NO_DEPS = "pip install --no-deps -r benchmarks/requirements-nodeps.txt"
 _WINDOWED = "3 s window, 1 s hop, 1 thread"
 
 
@@ -59,7 +60,7 @@ def systems() -> dict[str, Callable[[], Peer]]:
 
 
 def _openwakeword() -> Peer:
-    found = _folder("openwakeword")
+    found = _folder("openwakeword", _NO_DEPS)
 
     def load() -> Feed:
         from openwakeword.utils import AudioFeatures
@@ -83,7 +84,7 @@ def _openwakeword() -> Peer:
 
 
 def _openwakeword_lean() -> Peer:
-    found = _folder("openwakeword")
+    found = _folder("openwakeword", _NO_DEPS)
 
     def load() -> Feed:
         mel = _session(found / "resources/models/melspectrogram.onnx")
@@ -114,7 +115,7 @@ def _openwakeword_lean() -> Peer:
 
 
 def _silero() -> Peer:
-    model = _folder("silero_vad") / "data" / "silero_vad.onnx"
+    model = _folder("silero_vad", _NO_DEPS) / "data" / "silero_vad.onnx"
 
     def load() -> Feed:
         session = _session(model)
@@ -166,7 +167,9 @@ def _opensmile() -> Peer:
 
 
 def _moonshine() -> Peer:
-    model = _folder("moonshine_voice") / "assets/tiny-en/encoder_model.ort"
+    model = (
+        _folder("moonshine_voice", "pip install '.[bench]'") / "assets/tiny-en/encoder_model.ort"
+    )
 
     def load() -> Feed:
         session = _session(model)
@@ -228,9 +231,9 @@ def _session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _folder(module: str) -> Path:
+def _folder(module: str, install: str) -> Path:
     """Where ``module`` is installed; it is not imported, which may need more than is here."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
-        raise ImportError(f"{module} is not installed")
+        raise ImportError(f"{module} is not installed; {install}")
     return Path(spec.origin).parent

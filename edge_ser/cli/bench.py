@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_ser.cli.bounds import MOST_THREADS, real, whole
 from edge_ser.cli.options import add_json, add_model, add_seed, print_json
-from edge_ser.errors import UsageError
+from edge_ser.errors import EdgeSerError, UsageError
 
 if TYPE_CHECKING:
     from edge_ser.runtime.bench.run import BenchRun
@@ -147,6 +147,7 @@ def _bench(options: argparse.Namespace) -> int:
             "threads": options.threads,
             "require_backend": options.require_backend,
             "allow_fallback": options.allow_fallback,
+            "engine": None if options.engine is None else str(options.engine),
         },
         audio=options.input,
         seconds=_SECONDS if options.seconds is None else options.seconds,
@@ -161,6 +162,12 @@ def _bench(options: argparse.Namespace) -> int:
         if options.report:  # written last: a full disk must not hide the figures
             stack.push(completing(lambda: _write_report(run, options.report)))
         _show(options, run.document, describe)
+    if isinstance(run.failure, KeyboardInterrupt):
+        raise run.failure
+    if run.failure is not None:
+        names = ", ".join(name.replace("_", " ") for name in run.document["missing"])
+        why = next(iter(run.document["missing"].values()))
+        raise EdgeSerError(f"the result is incomplete, without {names}: {why}") from run.failure
     if reason := too_slow(run.document):
         raise GateMissed(reason)
     return 0
@@ -224,5 +231,5 @@ def _show(options: argparse.Namespace, document: dict[str, Any], text: Any) -> N
 
 
 def _progress(line: str) -> None:
-    with suppress(BrokenPipeError):  # who reads the progress may go, the measurement does not
+    with suppress(OSError):  # who reads the progress may go, the measurement does not
         print(f"edge-ser: {line}", file=sys.stderr, flush=True)

@@ -6,14 +6,13 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import edge_ser
 from edge_ser.errors import EdgeSerError
+from edge_ser.runtime.child import code_command, last_line
 
 __all__ = ["FreshProcesses", "child_environment", "fresh_processes"]
 
@@ -100,7 +99,7 @@ def fresh_processes(
         begin = time.perf_counter_ns()
         # perf_counter is one clock for all processes, so the child's readings compare to ours.
         done = subprocess.run(
-            [sys.executable, "-c", _CHILD, request],
+            code_command(_CHILD, request),
             env=environment,
             capture_output=True,
             text=True,
@@ -109,7 +108,13 @@ def fresh_processes(
         if done.returncode != 0:
             words = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
             raise EdgeSerError(f"a fresh process could not stream: {words[-1]}")
-        package_ns, imported_ns, first_event_ns, rss_mb = json.loads(done.stdout)
+        answer = last_line(done.stdout)
+        try:
+            package_ns, imported_ns, first_event_ns, rss_mb = json.loads(answer)
+        except (ValueError, TypeError):
+            raise EdgeSerError(
+                f"a fresh process ended with {answer[:80]!r} where its times were to come"
+            ) from None
         rows.append((imported_ns, package_ns, first_event_ns - begin, rss_mb))
     imported, package, first_event, memory = zip(*rows, strict=True)
     return FreshProcesses(
@@ -121,14 +126,9 @@ def fresh_processes(
 
 
 def child_environment() -> dict[str, str]:
-    """Variables for a Python process that shall find this very edge_ser."""
-    # A checkout is importable only from its own folder, so the child is told where we are.
-    here = str(Path(edge_ser.__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
-    environment = os.environ | {"PYTHONPATH": path}
+    """Variables for a process whose start is measured."""
     # Whatever was installed has its bytecode; a checkout gets it from the first of these processes.
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    return environment
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _milliseconds(durations_ns: tuple[int, ...]) -> tuple[float, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from edge_ser.runtime.bench.audio import BenchAudio
 from edge_ser.runtime.bench.fresh import child_environment
 from edge_ser.runtime.bench.multi import MultiStream, Trial, multi_stream, search
 from edge_ser.runtime.bench.summary import milliseconds
+from edge_ser.runtime.child import module_command
 from edge_ser.runtime.recognizer import Recognizer
 
 __all__ = ["WholeMachine", "streams_in_time", "usable_cores", "whole_machine"]
@@ -152,9 +152,9 @@ def whole_machine(
         def attempt(n_streams: int) -> Trial:
             _tell(workers, str(n_streams))
             for worker in workers:
-                worker.answer()
+                worker.answer("ready")
             _tell(workers, "go")
-            ticks_ns = [np.array(json.loads(worker.answer()), np.int64) for worker in workers]
+            ticks_ns = [np.array(json.loads(worker.answer("[")), np.int64) for worker in workers]
             _tell(workers, "stop")
             slowest = max(ticks_ns, key=lambda ticks: milliseconds(ticks, ("p99",))["p99"])
             return Trial(n_streams, slowest, deadline_ns)
@@ -170,7 +170,7 @@ class _Worker:
     def __init__(self, settings: dict[str, Any]) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "edge_ser.runtime.bench.worker", json.dumps(settings)],
+            module_command("edge_ser.runtime.bench.worker", json.dumps(settings)),
             env=child_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -194,11 +194,13 @@ class _Worker:
         except OSError:
             raise self._failure() from None
 
-    def answer(self) -> str:
+    def answer(self, begin: str) -> str:
+        """The next line that begins so; a ``sitecustomize`` may say others before."""
         assert self._process.stdout is not None
-        if not (line := self._process.stdout.readline()):
-            raise self._failure()
-        return line.strip()
+        while line := self._process.stdout.readline():
+            if line.startswith(begin):
+                return line.strip()
+        raise self._failure()
 
     def _failure(self) -> EdgeSerError:
         status = self._process.wait()

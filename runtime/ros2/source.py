@@ -80,7 +80,7 @@ class RosAudio:
         self._news = ReadCondition(self._reader, any_state)
         self._waiting.attach(self._news)
         self._patience = duration(seconds=_WAIT_S)
-        self._resampler: LiveResampler | None = None
+        self.resampler: LiveResampler | None = None
         self._from_hz = 0
         self._last_s = time.monotonic()
 
@@ -130,9 +130,9 @@ class RosAudio:
 
     def _resampled(self, samples: NDArray[np.float32], rate_hz: int | None) -> NDArray[np.float32]:
         rate_hz = rate_hz or self._topic_rate_hz
-        if self._resampler is None or rate_hz != self._from_hz:
-            self._resampler, self._from_hz = LiveResampler(rate_hz, self._rate_hz), rate_hz
-        return self._resampler.push(samples)
+        if self.resampler is None or rate_hz != self._from_hz:
+            self.resampler, self._from_hz = LiveResampler(rate_hz, self._rate_hz), rate_hz
+        return self.resampler.push(samples)
 
     def close(self) -> None:
         """Leave the domain."""

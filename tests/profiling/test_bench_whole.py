@@ -62,8 +62,10 @@ def test_the_slowest_process_decides(monkeypatch, measure):
         def tell(self, order: str) -> None:
             assert order in ("1", "go", "stop")
 
-        def answer(self) -> str:
-            return next(answers)
+        def answer(self, begin: str) -> str:
+            answer = next(answers)
+            assert answer.startswith(begin)
+            return answer
 
     monkeypatch.setattr(module, "_Worker", Worker)
     (trial,) = measure(80 * MS, 1).trials
