@@ -12,6 +12,7 @@ from edge_ser.runtime import Recognizer, StageTiming, StepTiming, group, stream,
 from edge_ser.runtime.hook_faults import HookFaults
 from edge_ser.runtime.hooks.deadline import DeadlineWatcher
 from edge_ser.runtime.step_block import StepBlock
+from edge_ser.runtime.timing import Hooks
 
 STEP, MS = 1280, 1_000_000
 
@@ -105,6 +106,21 @@ def test_a_slow_hook_is_reported_once_for_a_whole_group(recognizer, voice, monke
         recognizer.group(20, hooks=[slow]).push([voice[:STEP]] * 20)
     assert len(slow.steps) == 20
     assert caplog.text.count("another thread") == 1
+
+
+def test_a_slow_watcher_is_reported_by_its_own_name_once(recognizer, voice, monkeypatch, caplog):
+    clock = Clock(monkeypatch)
+
+    class Late(DeadlineWatcher):
+        def on_step(self, timing: StepTiming) -> None:
+            super().on_step(timing)
+            clock.now += 30 * MS
+
+    hooks = Hooks([Late()], "mic", 80 * MS, ("infer",))
+    with caplog.at_level(logging.WARNING):
+        for step in range(3):
+            hooks.record(step, (0, 90 * MS))
+    assert [record.args[0].misses for record in caplog.records] == [3]
 
 
 def test_faults_do_not_pass_to_another_hook_in_the_same_place(caplog):
