@@ -20,11 +20,21 @@ _WINDOWED = "3 s window, 1 s hop, 1 thread"
 
 
 def edge_ser(pack: str | None, precision: str) -> Peer:
-    """Our own pack, as ``Recognizer.open`` gives it."""
+    """Our own pack, as ``Recognizer.open`` gives it.
+
+    Raises:
+        UsageError: it hears audio at another rate than the peers.
+    """
     from edge_ser import __version__
+    from edge_ser.errors import UsageError
     from edge_ser.runtime import Recognizer
 
     recognizer = Recognizer.open(pack, precision=precision)
+    if recognizer.rate_hz != RATE_HZ:
+        raise UsageError(
+            f"{recognizer.manifest.name} hears {recognizer.rate_hz} Hz and the peers {RATE_HZ} Hz; "
+            f"name a pack for {RATE_HZ} Hz"
+        )
     engine = recognizer.engine
 
     def load() -> Feed:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_ser.cli.bounds import MOST_THREADS, real, whole
 from edge_ser.cli.options import add_json, add_model, add_seed, print_json
+from edge_ser.cli.outputs import check_outputs
 from edge_ser.errors import EdgeSerError, UsageError
 
 if TYPE_CHECKING:
@@ -134,10 +135,7 @@ def _bench(options: argparse.Namespace) -> int:
     from edge_ser.runtime.bench.text import describe
     from edge_ser.runtime.growing_file import completing
 
-    if options.report:
-        from edge_ser.files import check_writable
-
-        check_writable(options.report)
+    check_outputs({"report": options.report}, options.input)
     asked = options.scenario or (["all"] if options.report else ["single-stream"])
     settings = BenchSettings(
         pack=options.pack,
@@ -206,6 +204,8 @@ def _compare(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     _show(options, document, describe_comparison)
+    for name, why in document.get("missing", {}).items():
+        raise EdgeSerError(f"the result is incomplete, {name} did not do all their work: {why}")
     return 0
 
 

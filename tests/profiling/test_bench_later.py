@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
+import sys
+from contextlib import contextmanager
 
 import pytest
 
 from edge_ser.cli import main
-from edge_ser.errors import EdgeSerError
+from edge_ser.errors import EdgeSerError, OutputError
 from edge_ser.runtime.bench import run as module
 from edge_ser.runtime.bench.later import measure_later
 from edge_ser.runtime.bench.run import too_slow
@@ -92,3 +97,46 @@ def test_one_stall_does_not_make_a_pack_too_slow():
     slow = too_slow({**stalled, "latency_ms": {"p50": 70.0, "p90": 200.0}})
     assert slow is not None
     assert "70 ms at the median (1.50 times real time in the mean" in slow
+
+
+def test_a_report_takes_no_place_of_its_input(pack_path, voice_wav, tmp_path, capsys):
+    before = voice_wav.read_bytes()
+    link = tmp_path / "link.html"
+    link.symlink_to(voice_wav)
+    for report in (voice_wav, link):
+        flags = ["--pack", str(pack_path), "--input", str(voice_wav), "--report", str(report)]
+        assert main(["bench", *flags]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert "is the input, too" in err
+    assert voice_wav.read_bytes() == before
+
+
+def test_a_comparison_is_shown_though_hooks_could_not_write(
+    pack_path, voice_wav, capsys, monkeypatch
+):
+    @contextmanager
+    def no_room(folder, recognizer):
+        yield []
+        raise OutputError("trace.json is incomplete: no space left")
+
+    monkeypatch.setattr("edge_ser.runtime.hooks.every_hook", no_room)
+    flags = ["--input", str(voice_wav), "--seconds", "4", "--block", "5", "--warmup", "2", "--json"]
+    assert main(["bench", "compare", str(pack_path), "--b-hooks", "all", *flags]) == 1
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert document["ratio_b_to_a"]["step_time"]["median"] > 0
+    assert document["missing"] == {"hooks": "trace.json is incomplete: no space left"}
+    assert "no space left" in err
+
+
+def test_progress_that_cannot_be_written_loses_no_result(bench, monkeypatch):
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", Full())
+        status, out, _ = bench("--json")
+    assert status == 0
+    assert json.loads(out)["steps"] == 12
