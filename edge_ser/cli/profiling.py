@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from edge_ser.cli.outputs import check_outputs
 from edge_ser.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,22 +52,10 @@ def check_profiling(options: argparse.Namespace) -> None:
     """Refuse what cannot work before anything is loaded.
 
     Raises:
-        UsageError: a flag makes no sense alone.
+        UsageError: a flag makes no sense alone, or two name the same file.
         InputError: a file cannot be written.
     """
-    from edge_ser.files import check_writable
-
-    flags: dict[Path, str] = {}
-    for flag in ("trace", "steps", "record"):
-        path = getattr(options, flag)
-        if path is None:
-            continue
-        check_writable(path)
-        if path.exists() and Path(options.input).exists() and path.samefile(options.input):
-            raise UsageError(f"{path} is the input, too; writing to it would destroy it")
-        if other := flags.get(path):
-            raise UsageError(f"--{other} and --{flag} name the same file; give each its own")
-        flags[path] = flag
+    check_outputs({f: getattr(options, f) for f in ("trace", "steps", "record")}, options.input)
     if options.trace_nodes and not options.trace:
         raise UsageError("--trace-nodes adds to a trace; say where with --trace FILE")
 
@@ -121,6 +110,8 @@ class Profile:
 def profile(options: argparse.Namespace, recognizer: Recognizer) -> Iterator[Profile]:
     """Hooks as the flags ask for them; files appear when the context ends.
 
+    Older files stay as they are where an error comes before the first step.
+
     Raises:
         MissingExtra: a package is not installed.
         OutputError: at the end, when a file is incomplete because the disk was full.
@@ -142,17 +133,17 @@ def profile(options: argparse.Namespace, recognizer: Recognizer) -> Iterator[Pro
             from edge_ser.runtime.trace import TraceHook
 
             trace = TraceHook(options.trace)
-            stack.push(completing(trace.close))
+            stack.push(completing(trace.close, trace.discard_empty))
             if options.trace_nodes:
                 engine: Any = recognizer.engine
-                stack.callback(lambda: trace.merge(engine.node_events()))
+                stack.push(completing(lambda: trace.merge(engine.node_events())))
             result.hooks.append(trace)
             sinks.append(trace.on_board)
         if options.steps:
             from edge_ser.runtime.hooks.json_lines import JsonLinesHook
 
             lines = JsonLinesHook(options.steps)
-            stack.push(completing(lines.close))
+            stack.push(completing(lines.close, lines.discard_empty))
             result.hooks.append(lines)
         if options.metrics_port is not None:
             from edge_ser.runtime.hooks.prometheus import PrometheusHook, serve_metrics
