@@ -35,7 +35,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "no-evidence": ("distill", "--evidence", "0"),
     "no-states": ("distill", "--states", "0"),
     "one-layer": ("distill", "--layers", "2"),
-    "few-voices": ("distill", "--voices", "3"),
+    "more-voices": ("distill", "--voices", "9"),
     "with-warp": ("distill", "--warp", "0.12"),
 }
 """Rows of the table and the command of each.

@@ -10,12 +10,13 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ser.cli.bounds import real, whole
 from edge_ser.errors import EdgeSerError
 from edge_ser.runtime import Recognizer
 from edge_ser.runtime.bench import BenchAudio, bench_audio, fingerprint
@@ -28,6 +29,7 @@ _FRESH_S = 60.0
 _SETTLE_S = 180.0
 """Speech after which the memory of a stream holds nothing of what came before."""
 _WARMUP_STEPS = 200
+_MOST_HOURS = 10_000.0
 _MOST_SLOWER, _MOST_GROWTH_MB, _MOST_DRIFT = 1.05, 1.0, 1e-5
 
 
@@ -51,6 +53,9 @@ def soak(
 
     Returns:
         JSON-ready: a row per block of ``block_hours``, growth of memory, drift of scores.
+
+    Raises:
+        EdgeSerError: the clock did not go forward.
     """
     spec = recognizer.manifest.frontend
     size = spec.step_samples
@@ -80,6 +85,9 @@ def soak(
             }
         )
         progress(rows[-1])
+    first, last = (rows[i]["latency_ms"]["p50"] for i in (0, -1))
+    if first <= 0:
+        raise EdgeSerError("the clock of this machine stood still or went back; nothing to tell")
     after_mb = resident_mb()
     same = audio.take(max(size, round((settle_s + fresh_s) * spec.rate_hz)), seed + 1)
     skip = round(1000 * settle_s / spec.step_ms)
@@ -94,9 +102,7 @@ def soak(
         "backend": recognizer.engine.backend,
         "hours": blocks * block_hours,
         "blocks": rows,
-        "last_to_first_median": round(
-            rows[-1]["latency_ms"]["p50"] / rows[0]["latency_ms"]["p50"], 4
-        ),
+        "last_to_first_median": round(last / first, 4),
         "rss_growth_mb": growth,
         "score_drift": drift,
         "restart_difference": restarted,
@@ -136,18 +142,16 @@ def _distance(old: Any, new: Any, pcm: NDArray[np.int16], size: int, skip: int) 
     return largest
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--pack", help="pack (default: the bundled pack)")
     parser.add_argument("--precision", default="auto", choices=["auto", "int8", "fp16", "fp32"])
     parser.add_argument("--input", help="audio (default: the bundled sample)")
-    parser.add_argument("--hours", type=float, default=24.0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--hours", type=real(0.0, _MOST_HOURS, above=True), default=24.0)
+    parser.add_argument("--seed", type=whole(0), default=0)
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    if not options.hours > 0:
-        parser.error("--hours must be above 0")
+    options = parser.parse_args(arguments)
 
     def progress(row: dict[str, Any]) -> None:
         memory = "" if row["rss_mb"] is None else f"   {row['rss_mb']:.2f} MB"
@@ -161,17 +165,17 @@ def main() -> int:
     try:
         recognizer = Recognizer.open(options.pack, precision=options.precision)
         audio = bench_audio(options.input, recognizer.rate_hz)
+        document = soak(
+            recognizer,
+            audio,
+            hours=options.hours,
+            block_hours=min(1.0, options.hours / 2),
+            seed=options.seed,
+            progress=progress,
+        )
     except EdgeSerError as error:
         print(f"benchmarks.soak: {error}", file=sys.stderr)
         return error.exit_status
-    document = soak(
-        recognizer,
-        audio,
-        hours=options.hours,
-        block_hours=min(1.0, options.hours / 2),
-        seed=options.seed,
-        progress=progress,
-    )
     wrong = verdicts(document)
     if options.json:
         print(json.dumps({**document, "wrong": wrong}, indent=1))

@@ -59,13 +59,14 @@ def read_mono(path: Path | str, rate_hz: int) -> Iterator[FloatArray]:
     check_file(path, rate_hz)
     blocks = _soundfile_blocks(path) if _has_soundfile() else _wave_blocks(path)
     resampler: StreamResampler | None = None
-    n_read = 0
+    n_read = n_ready = 0
     for samples, file_rate_hz in blocks:
         check_finite(samples, f"{path} from sample {n_read}" if n_read else str(path))
         n_read += len(samples)
         if resampler is None:
             resampler = StreamResampler(file_rate_hz, rate_hz)
         ready = resampler.push(mix_to_mono(samples))
+        n_ready += len(ready)
         if len(ready):
             yield ready
     if resampler is None or n_read == 0:
@@ -73,6 +74,10 @@ def read_mono(path: Path | str, rate_hz: int) -> Iterator[FloatArray]:
     rest = resampler.push(np.empty(0, np.float32), last=True)
     if len(rest):
         yield rest
+    elif not n_ready:
+        raise InputError(
+            f"{path}: {n_read} samples are too short, nothing is left of them at {rate_hz} Hz"
+        )
 
 
 def check_file(path: Path, rate_hz: int) -> None:

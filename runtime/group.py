@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from edge_ser.errors import UsageError
 from edge_ser.events import Event
 from edge_ser.frontend import LogMel
-from edge_ser.frontend.group import GroupLogMel
 from edge_ser.pack import Manifest
 from edge_ser.runtime.backends import Engine, EngineGroup
 from edge_ser.runtime.hook_faults import HookFaults
 from edge_ser.runtime.stream import FULL_SCALE, Stream
 from edge_ser.runtime.timing import Hook, clock
+
+if TYPE_CHECKING:
+    from edge_ser.frontend.group import GroupLogMel
 
 __all__ = ["StreamGroup"]
 
@@ -51,7 +53,7 @@ class StreamGroup:
             )
         n_streams = len(stream_ids)
         self._hooked = bool(hooks)
-        self._mel = GroupLogMel(front_end, n_streams, FULL_SCALE)
+        self._mel = front_end.group(n_streams, FULL_SCALE)
         self._engine = engine.group(n_streams)
         self._members = [
             Stream(

@@ -151,12 +151,16 @@ class GrowingFile:
 
 
 def completing(
-    finish: Callable[[], None],
+    finish: Callable[[], None], discard_empty: Callable[[], bool] | None = None
 ) -> Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], None]:
     """What an ``ExitStack`` is to call (``push``) so that ``finish`` completes a file at its end.
 
     An error of ``finish`` is raised, unless another one is on its way already: that one tells
     more, and the error of the file is only logged.
+
+    Args:
+        discard_empty: called first when another error is on its way. It gives a file up into which
+            nothing came, so that an older one stays, and says whether it did.
     """
 
     def complete(
@@ -164,6 +168,8 @@ def completing(
         before: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if before is not None and discard_empty is not None and discard_empty():
+            return
         try:
             finish()
         except EdgeSerError as error:

@@ -53,6 +53,7 @@ class Recording:
 
     def __init__(self, path: Path, live: LiveStream) -> None:
         self._file = GrowingFile(path)
+        self._has_steps = False
         self._begin()
         live.record(self)
 
@@ -66,6 +67,7 @@ class Recording:
 
     def step(self, mel: NDArray[np.float32], probabilities: list[float]) -> None:
         """One step: what went in and what came out."""
+        self._has_steps = True
         self._line({"mel": mel.astype("<f4").tobytes().hex(), "p": probabilities})
 
     def event(self, event: Event) -> None:
@@ -94,6 +96,11 @@ class Recording:
             self._write()
         self._file.finish()
 
+    def _discard_empty(self) -> bool:
+        if not self._has_steps:
+            self._file.discard()
+        return not self._has_steps
+
     def __enter__(self) -> Recording:
         return self
 
@@ -103,7 +110,7 @@ class Recording:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        completing(self._finish)(kind, error, traceback)
+        completing(self._finish, self._discard_empty)(kind, error, traceback)
 
 
 def replay(path: Path, recognizer: Recognizer) -> Iterator[dict[str, Any]]:

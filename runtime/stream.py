@@ -358,6 +358,10 @@ class Stream:
         self.done_ns = end = clock()
         if turn is not None:
             end -= turn - inferred
+        if not begin <= featured <= inferred <= end:  # the clock was set back
+            featured = max(begin, featured)
+            inferred = max(featured, inferred)
+            end = max(inferred, end)
         latency = Latency(
             (featured - begin) * 1e-6,
             (inferred - featured) * 1e-6,

@@ -205,15 +205,20 @@ class Hooks:
 
     def _call(self, hook: H, among: list[H], step: int, tell: Callable[[T], None], what: T) -> None:
         if self._faults.left_out(hook):
-            among.remove(hook)
+            _leave_out(hook, among)
             return
         begin = clock()
         try:
             tell(what)
         except Exception:  # whatever a hook does, the stream goes on
             self._faults.raised(hook, step, self._stream_id)
-            among.remove(hook)
+            _leave_out(hook, among)
             return
         took = clock() - begin
         if took > _SLOW_SHARE * self._deadline_ns:
             self._faults.slow(hook, took, step, self._stream_id, self._deadline_ns)
+
+
+def _leave_out(hook: H, among: list[H]) -> None:
+    # Not list.remove: equal hooks are not the same one, and what == does is the user's.
+    among[:] = [other for other in among if other is not hook]

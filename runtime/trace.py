@@ -139,6 +139,13 @@ class TraceHook:
         """Give the trace up; nothing is left on disk."""
         self._file.discard()
 
+    def discard_empty(self) -> bool:
+        """Give the trace up if it has no step, and say whether that was so."""
+        self._waiting.settle()
+        if not self._tracks:
+            self.discard()
+        return not self._tracks
+
     def _event(self, event: Mapping[str, Any]) -> None:
         whole = {"pid": self._pid, "tid": 0, "ts": 0, **event}
         self._file.add(json.dumps(whole, separators=(",", ":")).encode() + b",\n")

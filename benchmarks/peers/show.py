@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-__all__ = ["figure", "table"]
+from edge_ser.errors import MissingExtra, UsageError
+from edge_ser.files import replace_file
+
+__all__ = ["check_figure", "figure", "table"]
+
+_FORMATS = (".pdf", ".png", ".svg")
 
 
 def table(document: dict[str, Any]) -> str:
@@ -31,6 +37,19 @@ def table(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def check_figure(path: Path) -> None:
+    """Find out before long work whether :func:`figure` can draw ``path``.
+
+    Raises:
+        UsageError: its name ends like no format that is drawn.
+        MissingExtra: matplotlib is not installed.
+    """
+    if path.suffix.lower() not in _FORMATS:
+        raise UsageError(f"{path}: a figure is drawn as {', '.join(_FORMATS)}; name it so")
+    if find_spec("matplotlib") is None:
+        raise MissingExtra("matplotlib", "bench", "draw a figure")
+
+
 def figure(document: dict[str, Any], path: Path) -> None:
     """CPU time per second of audio as bars on a logarithmic axis, with their quartiles."""
     import matplotlib
@@ -53,5 +72,6 @@ def figure(document: dict[str, Any], path: Path) -> None:
     axes.set_xlim(right=max(values) * 4)
     axes.set_xlabel("CPU milliseconds per second of audio, one thread (logarithmic)")
     axes.spines[["top", "right"]].set_visible(False)
-    drawing.savefig(path, dpi=150)
+    with replace_file(path) as file:
+        drawing.savefig(file, format=path.suffix[1:].lower(), dpi=150)
     pyplot.close(drawing)

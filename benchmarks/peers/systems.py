@@ -15,15 +15,26 @@ from benchmarks.peers.peer import RATE_HZ, Feed, Peer, Window, version
 __all__ = ["edge_ser", "systems"]
 
 _WINDOW, _HOP = 3 * RATE_HZ, RATE_HZ
+_NO_DEPS = "pip install --no-deps -r benchmarks/requirements-nodeps.txt"
 _WINDOWED = "3 s window, 1 s hop, 1 thread"
 
 
 def edge_ser(pack: str | None, precision: str) -> Peer:
-    """Our own pack, as ``Recognizer.open`` gives it."""
+    """Our own pack, as ``Recognizer.open`` gives it.
+
+    Raises:
+        UsageError: it hears audio at another rate than the peers.
+    """
     from edge_ser import __version__
+    from edge_ser.errors import UsageError
     from edge_ser.runtime import Recognizer
 
     recognizer = Recognizer.open(pack, precision=precision)
+    if recognizer.rate_hz != RATE_HZ:
+        raise UsageError(
+            f"{recognizer.manifest.name} hears {recognizer.rate_hz} Hz and the peers {RATE_HZ} Hz; "
+            f"name a pack for {RATE_HZ} Hz"
+        )
     engine = recognizer.engine
 
     def load() -> Feed:
@@ -59,7 +70,7 @@ def systems() -> dict[str, Callable[[], Peer]]:
 
 
 def _openwakeword() -> Peer:
-    found = _folder("openwakeword")
+    found = _folder("openwakeword", _NO_DEPS)
 
     def load() -> Feed:
         from openwakeword.utils import AudioFeatures
@@ -83,7 +94,7 @@ def _openwakeword() -> Peer:
 
 
 def _openwakeword_lean() -> Peer:
-    found = _folder("openwakeword")
+    found = _folder("openwakeword", _NO_DEPS)
 
     def load() -> Feed:
         mel = _session(found / "resources/models/melspectrogram.onnx")
@@ -114,7 +125,7 @@ def _openwakeword_lean() -> Peer:
 
 
 def _silero() -> Peer:
-    model = _folder("silero_vad") / "data" / "silero_vad.onnx"
+    model = _folder("silero_vad", _NO_DEPS) / "data" / "silero_vad.onnx"
 
     def load() -> Feed:
         session = _session(model)
@@ -166,7 +177,9 @@ def _opensmile() -> Peer:
 
 
 def _moonshine() -> Peer:
-    model = _folder("moonshine_voice") / "assets/tiny-en/encoder_model.ort"
+    model = (
+        _folder("moonshine_voice", "pip install '.[bench]'") / "assets/tiny-en/encoder_model.ort"
+    )
 
     def load() -> Feed:
         session = _session(model)
@@ -228,9 +241,9 @@ def _session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _folder(module: str) -> Path:
+def _folder(module: str, install: str) -> Path:
     """Where ``module`` is installed; it is not imported, which may need more than is here."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
-        raise ImportError(f"{module} is not installed")
+        raise ImportError(f"{module} is not installed; {install}")
     return Path(spec.origin).parent

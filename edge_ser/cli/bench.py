@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from edge_ser.cli.bounds import MOST_THREADS, real, whole
 from edge_ser.cli.options import add_json, add_model, add_seed, print_json
-from edge_ser.errors import UsageError
+from edge_ser.cli.outputs import check_outputs
+from edge_ser.errors import EdgeSerError, UsageError
 
 if TYPE_CHECKING:
     from edge_ser.runtime.bench.run import BenchRun
@@ -111,7 +112,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
             f"--{side}-hooks",
             default="none",
             choices=["none", "all"],
-            help="every profiling hook watches the steps (default: none)",
+            help="step hooks, all of them or none; the board is not looked at (default: none)",
         )
     parser.add_argument(
         "--block",
@@ -134,10 +135,7 @@ def _bench(options: argparse.Namespace) -> int:
     from edge_ser.runtime.bench.text import describe
     from edge_ser.runtime.growing_file import completing
 
-    if options.report:
-        from edge_ser.files import check_writable
-
-        check_writable(options.report)
+    check_outputs({"report": options.report}, options.input)
     asked = options.scenario or (["all"] if options.report else ["single-stream"])
     settings = BenchSettings(
         pack=options.pack,
@@ -147,6 +145,7 @@ def _bench(options: argparse.Namespace) -> int:
             "threads": options.threads,
             "require_backend": options.require_backend,
             "allow_fallback": options.allow_fallback,
+            "engine": None if options.engine is None else str(options.engine),
         },
         audio=options.input,
         seconds=_SECONDS if options.seconds is None else options.seconds,
@@ -161,6 +160,12 @@ def _bench(options: argparse.Namespace) -> int:
         if options.report:  # written last: a full disk must not hide the figures
             stack.push(completing(lambda: _write_report(run, options.report)))
         _show(options, run.document, describe)
+    if isinstance(run.failure, KeyboardInterrupt):
+        raise run.failure
+    if run.failure is not None:
+        names = ", ".join(name.replace("_", " ") for name in run.document["missing"])
+        why = next(iter(run.document["missing"].values()))
+        raise EdgeSerError(f"the result is incomplete, without {names}: {why}") from run.failure
     if reason := too_slow(run.document):
         raise GateMissed(reason)
     return 0
@@ -199,6 +204,8 @@ def _compare(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     _show(options, document, describe_comparison)
+    for name, why in document.get("missing", {}).items():
+        raise EdgeSerError(f"the result is incomplete, {name} did not do all their work: {why}")
     return 0
 
 
@@ -224,5 +231,5 @@ def _show(options: argparse.Namespace, document: dict[str, Any], text: Any) -> N
 
 
 def _progress(line: str) -> None:
-    with suppress(BrokenPipeError):  # who reads the progress may go, the measurement does not
+    with suppress(OSError):  # who reads the progress may go, the measurement does not
         print(f"edge-ser: {line}", file=sys.stderr, flush=True)

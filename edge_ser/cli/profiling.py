@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
+from edge_ser.cli.outputs import check_outputs
 from edge_ser.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from edge_ser.runtime.hooks.prometheus import PrometheusHook
     from edge_ser.runtime.timing import Hook
 
-__all__ = ["Profile", "add_profiling", "check_profiling", "profile"]
+__all__ = ["Profile", "add_profiling", "check_profiling", "node_profile", "profile"]
 
 
 def add_profiling(parser: argparse.ArgumentParser) -> None:
@@ -50,26 +52,27 @@ def check_profiling(options: argparse.Namespace) -> None:
     """Refuse what cannot work before anything is loaded.
 
     Raises:
-        UsageError: a flag makes no sense alone.
+        UsageError: a flag makes no sense alone, or two name the same file.
         InputError: a file cannot be written.
     """
-    from edge_ser.files import check_writable
+    check_outputs({f: getattr(options, f) for f in ("trace", "steps", "record")}, options.input)
+    if options.trace_nodes and not options.trace:
+        raise UsageError("--trace-nodes adds to a trace; say where with --trace FILE")
 
-    flags: dict[Path, str] = {}
-    for flag in ("trace", "steps", "record"):
-        path = getattr(options, flag)
-        if path is None:
-            continue
-        check_writable(path)
-        if path.exists() and Path(options.input).exists() and path.samefile(options.input):
-            raise UsageError(f"{path} is the input, too; writing to it would destroy it")
-        if other := flags.get(path):
-            raise UsageError(f"--{other} and --{flag} name the same file; give each its own")
-        flags[path] = flag
-    if options.trace_nodes:
-        if not options.trace:
-            raise UsageError("--trace-nodes adds to a trace; say where with --trace FILE")
-        options.node_profile = options.trace.parent / f".{options.trace.name}.nodes"
+
+@contextmanager
+def node_profile(options: argparse.Namespace) -> Iterator[None]:
+    """Let an engine that is opened inside write its own profile, if a flag asks for it.
+
+    It is written into a folder beside the trace, which goes with the context, whatever happens.
+    """
+    if not options.trace_nodes:
+        yield
+        return
+    trace = options.trace
+    with TemporaryDirectory(dir=trace.parent, prefix=f".{trace.name}.") as folder:
+        options.node_profile = Path(folder) / "nodes"
+        yield
 
 
 @dataclass
@@ -107,33 +110,40 @@ class Profile:
 def profile(options: argparse.Namespace, recognizer: Recognizer) -> Iterator[Profile]:
     """Hooks as the flags ask for them; files appear when the context ends.
 
+    Older files stay as they are where an error comes before the first step.
+
     Raises:
         MissingExtra: a package is not installed.
         OutputError: at the end, when a file is incomplete because the disk was full.
-        UsageError: the port is taken.
+        UsageError: the port is taken, or the engine has no times of nodes.
     """
     from edge_ser.runtime.growing_file import completing
     from edge_ser.runtime.hooks.deadline import DeadlineWatcher
 
     watcher = DeadlineWatcher()
     result = Profile(recognizer, watcher, [watcher])
+    if options.trace_nodes and not hasattr(recognizer.engine, "node_events"):
+        raise UsageError(
+            f"--trace-nodes: {recognizer.engine.backend} does not tell the time of its nodes; "
+            "leave the flag out"
+        )
     sinks = []
     with ExitStack() as stack:
         if options.trace:
             from edge_ser.runtime.trace import TraceHook
 
             trace = TraceHook(options.trace)
-            stack.push(completing(trace.close))
+            stack.push(completing(trace.close, trace.discard_empty))
             if options.trace_nodes:
-                events = getattr(recognizer.engine, "node_events", tuple)
-                stack.callback(lambda: trace.merge(events()))
+                engine: Any = recognizer.engine
+                stack.push(completing(lambda: trace.merge(engine.node_events())))
             result.hooks.append(trace)
             sinks.append(trace.on_board)
         if options.steps:
             from edge_ser.runtime.hooks.json_lines import JsonLinesHook
 
             lines = JsonLinesHook(options.steps)
-            stack.push(completing(lines.close))
+            stack.push(completing(lines.close, lines.discard_empty))
             result.hooks.append(lines)
         if options.metrics_port is not None:
             from edge_ser.runtime.hooks.prometheus import PrometheusHook, serve_metrics
@@ -146,8 +156,7 @@ def profile(options: argparse.Namespace, recognizer: Recognizer) -> Iterator[Pro
             from edge_ser.runtime.board import Board, BoardSampler
 
             board = stack.enter_context(Board())
-            for sink in sinks:
-                stack.enter_context(BoardSampler(board, sink))
+            stack.enter_context(BoardSampler(board, *sinks))
         if options.nvtx:
             from edge_ser.runtime.hooks.nvtx_ranges import with_nvtx_ranges
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from edge_ser.cli.live_options import add_gate
 from edge_ser.cli.options import add_model, open_recognizer
-from edge_ser.cli.profiling import add_profiling, check_profiling, profile
+from edge_ser.cli.profiling import add_profiling, check_profiling, node_profile, profile
 from edge_ser.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -60,17 +60,20 @@ def execute(options: argparse.Namespace) -> int:
     if options.every is None:
         options.every = 1 if options.jsonl else 5
     write = _show_json if options.jsonl else _show
-    if live:
+    with node_profile(options):
+        recognizer: Recognizer = open_recognizer(options)
+        if not live:
+            return _run_file(options, recognizer, write)
         from edge_ser.cli.run_mic import run_mic
 
-        return run_mic(options, write, _show_header)
-    return _run_file(options, write)
+        return run_mic(options, recognizer, write, _show_header)
 
 
-def _run_file(options: argparse.Namespace, write: Callable[[Event], None]) -> int:
+def _run_file(
+    options: argparse.Namespace, recognizer: Recognizer, write: Callable[[Event], None]
+) -> int:
     from edge_ser.runtime.sources import open_source, paced
 
-    recognizer: Recognizer = open_recognizer(options)
     source = open_source(options.input, recognizer.rate_hz)
     chunks = paced(source.chunks, recognizer.rate_hz) if options.realtime else source.chunks
     with profile(options, recognizer) as watch:

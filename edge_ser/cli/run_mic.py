@@ -6,22 +6,23 @@ import argparse
 import contextlib
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edge_ser.cli.live_options import smoothing_settings, utterance_settings
-from edge_ser.cli.options import open_recognizer
 from edge_ser.cli.profiling import profile
 
 if TYPE_CHECKING:
     from edge_ser.events import Event
+    from edge_ser.runtime import Recognizer
 
 __all__ = ["run_mic"]
 
 
 def run_mic(
     options: argparse.Namespace,
+    recognizer: Recognizer,
     show: Callable[[Event], None],
-    show_header: Callable[[Any, str], None],
+    show_header: Callable[[Recognizer, str], None],
 ) -> int:
     """Listen and show every event; a source that vanishes is waited for.
 
@@ -34,7 +35,6 @@ def run_mic(
     from edge_ser.runtime.live_source import opener
     from edge_ser.runtime.record import Recording
 
-    recognizer = open_recognizer(options)
     with contextlib.ExitStack() as closing:
         watch = closing.enter_context(profile(options, recognizer))
         live = LiveStream(

@@ -77,8 +77,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         "--voices",
         type=whole(0, 99),
         metavar="N",
-        help="students hear each clip from N other voices too (default: 3, and up to 9 where a "
-        "corpus has few speakers)",
+        help="students hear each clip from N other voices too, of other speed, pitch and timbre "
+        "(default: 3)",
     )
     parser.add_argument(
         "--clean-share",

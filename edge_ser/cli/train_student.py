@@ -41,15 +41,18 @@ def recipe_of(options: argparse.Namespace, labels: tuple[str, ...], taught: bool
     config = StudentConfig(labels=labels, **SIZES[options.size])
     config = replace(config, dropout=0.0, readout_dropout=0.0)
     recipe = StudentRecipe(config=config, batch_size=8, n_masks=0, clean_share=0.6)
-    settings = replace(recipe.fit, learning_rate=2e-3, ema=0.995, epochs=20 if taught else 40)
+    settings = replace(recipe.fit, learning_rate=2e-3, ema=0.995, epochs=18 if taught else 40)
     if taught:
         recipe = replace(recipe, validation_share=0.0)
     of_config = given(options, dropout="dropout", head_dropout="readout_dropout")
     of_recipe = given(
-        options, batch_size="batch_size", masks="n_masks", warp="warp", clean_share="clean_share"
+        options,
+        batch_size="batch_size",
+        masks="n_masks",
+        warp="warp",
+        voices="voices",
+        clean_share="clean_share",
     )
-    if options.voices is not None:
-        of_recipe |= {"voices": options.voices, "speakers": 0}
     of_fit = given(
         options,
         epochs="epochs",
@@ -84,14 +87,13 @@ def run(
     from edge_ser.training.bank import FeatureBank
     from edge_ser.training.results import summarise
     from edge_ser.training.run_student import train_everything, train_fold
-    from edge_ser.training.voices import voices_of
 
     recipe = recipe_of(options, labels, teacher_of is not None)
     clips = [*tested, *extra]
     bank = FeatureBank.build(
         clips,
         recipe.frontend,
-        voices=voices_of(clips, recipe.voices, recipe.speakers),
+        voices=recipe.voices,
         rooms=recipe.rooms,
         seed=options.seed,
         cache=options.cache or options.out / "cache",

@@ -16,6 +16,8 @@ __all__ = ["LogMel", "StreamingLogMel"]
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edge_ser.frontend.group import GroupLogMel
+
     FloatArray = NDArray[np.float32]
 
 
@@ -50,6 +52,12 @@ class LogMel:
     def stream(self, full_scale: float = 1.0) -> StreamingLogMel:
         """A new stream of frames, of samples in ``-full_scale..full_scale``."""
         return StreamingLogMel(self, full_scale)
+
+    def group(self, n_streams: int, full_scale: float = 1.0) -> GroupLogMel:
+        """The same of ``n_streams`` new streams that take their steps together."""
+        from edge_ser.frontend.group import GroupLogMel
+
+        return GroupLogMel(self, n_streams, full_scale)
 
     def clip(self, samples: FloatArray) -> FloatArray:
         """The frames that a stream gives for a whole clip.

@@ -6,7 +6,7 @@ import ctypes
 import hashlib
 import json
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class FeatureBank:
         clips: Sequence[Clip],
         spec: LogMelSpec,
         *,
-        voices: int | Mapping[Clip, int],
+        voices: int,
         rooms: int,
         seed: int,
         cache: Path,
@@ -62,7 +62,7 @@ class FeatureBank:
         """Read the clips and compute what the cache does not hold yet.
 
         Args:
-            voices: other voices beside each clip's own, for all or for each of them.
+            voices: other voices beside each clip's own.
             rooms: other rooms for each voice.
             cache: folder of cached features; each clip is keyed by the hash of its audio
                 file, the front end, the numbers of copies and the seed.
@@ -71,10 +71,9 @@ class FeatureBank:
             InputError: a clip cannot be read.
         """
         cache.mkdir(parents=True, exist_ok=True)
-        asked = [(clip, voices if isinstance(voices, int) else voices[clip]) for clip in clips]
         jobs = [
-            (asked[start : start + _CLIPS_PER_JOB], spec, rooms, seed, cache)
-            for start in range(0, len(asked), _CLIPS_PER_JOB)
+            (clips[start : start + _CLIPS_PER_JOB], spec, voices, rooms, seed, cache)
+            for start in range(0, len(clips), _CLIPS_PER_JOB)
         ]
         features: dict[Clip, list[list[NDArray[np.float16]]]] = {}
         if workers == 1:
@@ -103,18 +102,18 @@ def _cached(path: Path, count: int) -> list[NDArray[np.float16]] | None:
 
 
 def _features_of(
-    job: tuple[Sequence[tuple[Clip, int]], LogMelSpec, int, int, Path],
+    job: tuple[Sequence[Clip], LogMelSpec, int, int, int, Path],
 ) -> dict[Clip, list[list[NDArray[np.float16]]]]:
     return _features(*job)
 
 
 def _features(
-    clips: Sequence[tuple[Clip, int]], spec: LogMelSpec, rooms: int, seed: int, cache: Path
+    clips: Sequence[Clip], spec: LogMelSpec, voices: int, rooms: int, seed: int, cache: Path
 ) -> dict[Clip, list[list[NDArray[np.float16]]]]:
     front_end = LogMel(spec)
     augmenter: Augmenter | None = None
     result: dict[Clip, list[list[NDArray[np.float16]]]] = {}
-    for clip, voices in clips:
+    for clip in clips:
         content = clip.path.read_bytes()
         path = cache / f"{_key(content, spec, voices, rooms, seed)}.npz"
         flat = _cached(path, (voices + 1) * (rooms + 1))

@@ -78,7 +78,9 @@ class ClipBatches:
         self._spans = {
             clip: [speech_span(rooms[0]) for rooms in bank.features[clip]] for clip in clips
         }
-        weights = np.array([_kind_weight(kind, counts) / counts[kind] for kind in kinds])
+        weights = np.array(
+            [counts[kind] ** -0.5 * (1.0 if kind[1] else _UNLABELLED_SHARE) for kind in kinds]
+        )
         self._weights: NDArray[np.float64] = weights / weights.sum()
 
     def __len__(self) -> int:
@@ -159,19 +161,6 @@ class ClipBatches:
             width = int(rng.integers(0, min(32, length // 6) + 1))
             begin = int(rng.integers(0, length - width + 1))
             mel[:, begin : begin + width] = mean
-
-
-def _kind_weight(kind: tuple[str, str], counts: Counter[tuple[str, str]]) -> float:
-    """How often clips of one label of one corpus are drawn, all together.
-
-    The labels of a corpus equally often, so that a rare one is learnt as well; a corpus by the
-    root of what it has, so that the larger one is heard more and the smaller not by heart.
-    """
-    corpus, label = kind
-    if not label:
-        return _UNLABELLED_SHARE * float(np.sqrt(counts[kind]))
-    own = [count for (of, name), count in counts.items() if of == corpus and name]
-    return float(np.mean(np.sqrt(own)))
 
 
 def speech_span(feature: NDArray[np.float16]) -> tuple[int, int]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -85,17 +84,9 @@ class LinearTeacher:
             UsageError: a layer that the encoder does not have.
             InputError: an encoder or clip that cannot be read.
         """
-        by_voices = defaultdict[int, list[Clip]](list)
-        for clip, heard in bank.features.items():
-            by_voices[len(heard) - 1].append(clip)
-        parts = [
-            encoder_states(
-                clips, encoder, cache, layers=layers, copies=Copies(count, seed, rooms=False)
-            )
-            for count, clips in sorted(by_voices.items())
-        ]
-        values = {clip: states for part in parts for clip, states in part.values.items()}
-        states = replace(parts[0], values=values)
+        clips = list(bank.features)
+        voices = Copies(len(bank.features[clips[0]]) - 1, seed, rooms=False)
+        states = encoder_states(clips, encoder, cache, layers=layers, copies=voices)
         spans = {
             clip: [speech_span(rooms[0]) for rooms in heard]
             for clip, heard in bank.features.items()

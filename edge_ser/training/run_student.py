@@ -62,7 +62,6 @@ class StudentRecipe:
     Attributes:
         frames: length of a training crop, 10 ms each.
         voices: other voices of every training clip.
-        speakers: about how many voices a corpus is to have with these, see ``voices_of``.
         rooms: other rooms for each voice.
         warp: largest change of the vocal tract's length, drawn anew for every crop.
         validation_share: of the training speakers, for the choice of the epoch; 0 trains on
@@ -78,7 +77,6 @@ class StudentRecipe:
     n_masks: int = 1
     clean_share: float = 0.4
     voices: int = 3
-    speakers: int = 80
     rooms: int = 2
     warp: float = 0.0
     validation_share: float = 0.12

@@ -34,7 +34,8 @@ def load_engine(
         precision: ``int8``, ``fp16``, ``fp32``, or ``auto`` for the pack's first choice.
         threads: threads of one step.
         allow_fallback: take ONNX Runtime, with a warning, when ``backend`` fails.
-        node_profile: file name prefix of the engine's own profile, None for none.
+        node_profile: file name prefix of the engine's own profile, None for none; TensorRT
+            needs no file for it.
         engine: file of a built TensorRT engine; None to look in the cache.
 
     Raises:
@@ -60,7 +61,7 @@ def load_engine(
 
             _target(pack, chosen, "auto")  # a pack without such a model needs no engine
             file = None if engine is None else Path(engine)
-            return TrtEngine.load(pack, chosen, precision, file)
+            return TrtEngine.load(pack, chosen, precision, file, layers=node_profile is not None)
         return _load(pack, precision, threads, node_profile)
     except (BackendError, MissingExtra) as error:
         if not allow_fallback or chosen == "onnxruntime":

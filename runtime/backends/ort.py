@@ -117,6 +117,8 @@ class OrtEngine:
         profile = Path(self._session.end_profiling())
         try:
             text = profile.read_text()
+        except (OSError, ValueError):
+            text = ""  # which is told of as a profile that cannot be read
         finally:
             profile.unlink(missing_ok=True)
         yield from node_events(text, start_ns)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from edge_ser.engines import (
     Bindings,
@@ -22,7 +21,9 @@ from edge_ser.errors import BackendError
 from edge_ser.pack import Pack, Target
 from edge_ser.runtime.backends.base import EngineGroup, EngineStream, OneByOne
 from edge_ser.runtime.backends.cuda_device import CudaDevice
+from edge_ser.runtime.backends.trt_layers import LayerTimes
 from edge_ser.runtime.backends.trt_stream import TrtStream
+from edge_ser.runtime.hooks.node_profile import TRACK
 
 __all__ = ["TrtEngine"]
 
@@ -49,6 +50,7 @@ class TrtEngine:
         target: Target,
         precision: str,
         path: Path,
+        layers: bool = False,
     ) -> None:
         self.backend, self.precision, self.path = bindings.backend, precision, path
         self._bindings, self._device, self._engine = bindings, device, engine
@@ -58,6 +60,7 @@ class TrtEngine:
         spec = pack.manifest.frontend
         self._mel_shape = (1, spec.n_mels, spec.step_frames)
         self._n_labels = len(pack.manifest.labels)
+        self._layers: list[LayerTimes] | None = [] if layers else None
         self._check_contract()
 
     @classmethod
@@ -67,11 +70,14 @@ class TrtEngine:
         backend: str,
         precision: str = "auto",
         engine: Path | None = None,
+        *,
+        layers: bool = False,
     ) -> TrtEngine:
         """The engine of ``pack`` for this machine.
 
         Args:
             engine: its file; None to look in the cache.
+            layers: time every layer for :meth:`node_events`, which slows the engine down.
 
         Raises:
             BackendError: there is none, it does not fit this machine or pack, or TensorRT
@@ -96,11 +102,23 @@ class TrtEngine:
             raise BackendError(f"engine {engine} cannot be loaded: {explain(logger.errors)}")
         target = pack.manifest.targets[sidecar.target]
         return cls(
-            bindings, device, loaded, runtime, logger, pack, target, sidecar.precision, engine
+            bindings,
+            device,
+            loaded,
+            runtime,
+            logger,
+            pack,
+            target,
+            sidecar.precision,
+            engine,
+            layers,
         )
 
     def stream(self) -> EngineStream:
-        """Buffers, state and CUDA graphs of a new stream."""
+        """Buffers, state and CUDA graphs of a new stream; no graphs where layers are timed."""
+        if self._layers is not None:
+            self._layers.append(times := LayerTimes(self._bindings.trt))
+            return self._timed_stream(times)
         return TrtStream(self._device, self.context, self._target, self._mel_shape, self._n_labels,
                          self._bindings.is_rtx, self._errors)  # fmt: skip
 
@@ -125,36 +143,32 @@ class TrtEngine:
         return context
 
     def profile(self, steps: int = 100) -> list[tuple[str, float]]:
-        """Median milliseconds of each layer over ``steps`` steps, in order of execution.
-
-        Layers are timed one by one without a CUDA graph: good for comparing layers, not for
-        the time of a step.
-        """
-        trt = self._bindings.trt
-
-        class Profiler(trt.IProfiler):  # type: ignore[misc, name-defined]
-            def __init__(self) -> None:
-                trt.IProfiler.__init__(self)
-                self.times: dict[str, list[float]] = {}
-
-            def report_layer_time(self, layer_name: str, ms: float) -> None:
-                self.times.setdefault(layer_name, []).append(ms)
-
-        profiler = Profiler()
-
-        def profiled() -> Any:
-            context = self.context(graph=False)
-            context.profiler = profiler
-            return context
-
-        stream = TrtStream(
-            self._device, profiled, self._target, self._mel_shape, self._n_labels, True,
-            self._errors,
-        )  # fmt: skip
-        profiler.times.clear()  # the warm-up
+        """Median milliseconds of each layer over ``steps`` steps; see :class:`LayerTimes`."""
+        times = LayerTimes(self._bindings.trt)
+        stream = self._timed_stream(times)
         for _ in range(steps):
             stream.step()
-        return [(name, float(np.median(times))) for name, times in profiler.times.items()]
+        return times.medians()
+
+    def node_events(self) -> Iterator[dict[str, Any]]:
+        """What every layer took, as trace events; see :class:`LayerTimes`.
+
+        Empty unless the engine was loaded with ``layers``.
+        """
+        told, self._layers = self._layers or [], None
+        if told:
+            args = {"name": f"{self.backend} layers, laid end to end"}
+            yield {"name": "thread_name", "ph": "M", "tid": TRACK, "args": args}
+        for times in told:
+            yield from times.events()
+
+    def _timed_stream(self, times: LayerTimes) -> TrtStream:
+        stream = TrtStream(
+            self._device, lambda: times.watch(self.context(graph=False)), self._target,
+            self._mel_shape, self._n_labels, True, self._errors,
+        )  # fmt: skip
+        times.clear()  # the warm-up
+        return stream
 
     def _check_contract(self) -> None:
         """The engine must have the tensors that the pack promises before one is bound."""

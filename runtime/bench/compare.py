@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edge_ser
-from edge_ser.errors import UsageError
+from edge_ser.errors import EdgeSerError, UsageError
 from edge_ser.runtime.bench.audio import bench_audio
 from edge_ser.runtime.bench.machine import fingerprint
 from edge_ser.runtime.bench.ratios import block_ratios, total_ratio
@@ -60,7 +60,8 @@ def compare(
 
     Which of the two goes first in a block is drawn by ``seed``. The ratio of a block is that of
     its two medians (step time) or sums (processor time); the interval is a bootstrap over
-    blocks of the median ratio (Efron, 1979, percentile interval).
+    blocks of the median ratio (Efron, 1979, percentile interval). Where hooks could not do all
+    their work, on a full disk, ``missing`` says so.
 
     Raises:
         UsageError: both sides are the same, or the audio makes fewer than four blocks.
@@ -88,25 +89,35 @@ def compare(
     def chunks(first: int, n: int) -> list[NDArray[np.int16]]:
         return [pcm[i * size : (i + 1) * size] for i in range(first, first + n)]
 
-    with ExitStack() as stack:
-        streams = [
-            stack.enter_context(
-                recognizer.stream(name, hooks=_all_hooks(stack, recognizer) if side.hooks else ())
-            )
-            for name, side, recognizer in zip("ab", (a, b), recognizers, strict=True)
-        ]
-        for stream in streams:
-            for step in range(warmup_steps):
-                stream.push(*chunks(step, 1))
-        wall = np.zeros((2, blocks, block_steps), np.int64)
-        cpu = np.zeros((2, blocks), np.int64)
-        first = np.random.default_rng(seed).integers(2, size=blocks).tolist()
-        for block in range(blocks):
-            part = chunks(warmup_steps + block * block_steps, block_steps)
-            for side_index in (first[block], 1 - first[block]):
-                cpu[side_index, block] = _run_block(
-                    streams[side_index], part, wall[side_index, block]
+    wall = np.zeros((2, blocks, block_steps), np.int64)
+    cpu = np.zeros((2, blocks), np.int64)
+    first = np.random.default_rng(seed).integers(2, size=blocks).tolist()
+    measured = False
+    missing: dict[str, str] = {}
+    try:
+        with ExitStack() as stack:
+            streams = [
+                stack.enter_context(
+                    recognizer.stream(
+                        name, hooks=_all_hooks(stack, recognizer) if side.hooks else ()
+                    )
                 )
+                for name, side, recognizer in zip("ab", (a, b), recognizers, strict=True)
+            ]
+            for stream in streams:
+                for step in range(warmup_steps):
+                    stream.push(*chunks(step, 1))
+            for block in range(blocks):
+                part = chunks(warmup_steps + block * block_steps, block_steps)
+                for side_index in (first[block], 1 - first[block]):
+                    cpu[side_index, block] = _run_block(
+                        streams[side_index], part, wall[side_index, block]
+                    )
+            measured = True
+    except EdgeSerError as error:
+        if not measured:
+            raise
+        missing["hooks"] = str(error)  # their files, on a full disk; all steps were measured
     medians = np.median(wall, axis=2)
     step_ratio = block_ratios(medians[0], medians[1], seed)
     cpu_ratio = block_ratios(cpu[0].astype(float), cpu[1].astype(float), seed)
@@ -140,6 +151,7 @@ def compare(
         "audio": {"file": audio.name, "sha256": audio.sha256, "seconds": round(audio_s, 3)},
         "machine": fingerprint(),
         "version": edge_ser.__version__,
+        **({"missing": missing} if missing else {}),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from edge_ser.errors import EdgeSerError
 from edge_ser.runtime.bench.audio import Samples
 from edge_ser.runtime.recognizer import Recognizer
 
@@ -32,7 +33,11 @@ class Offline:
 
 
 def offline(recognizer: Recognizer, pcm: Samples) -> Offline:
-    """Push ``pcm`` ``(n,) int16`` through in blocks of a second, one event at the end."""
+    """Push ``pcm`` ``(n,) int16`` through in blocks of a second, one event at the end.
+
+    Raises:
+        EdgeSerError: the clock did not go forward meanwhile.
+    """
     rate_hz = recognizer.rate_hz
     never = len(pcm) + 1
     cpu, wall = time.process_time_ns(), time.perf_counter_ns()
@@ -41,4 +46,6 @@ def offline(recognizer: Recognizer, pcm: Samples) -> Offline:
             stream.push(pcm[start : start + rate_hz])
         stream.finish()
     wall, cpu = time.perf_counter_ns() - wall, time.process_time_ns() - cpu
+    if wall <= 0:
+        raise EdgeSerError("the clock of this machine stood still or went back; nothing to tell")
     return Offline(len(pcm) / rate_hz, wall / 1e9, cpu / 1e9)

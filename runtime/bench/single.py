@@ -120,6 +120,8 @@ def single_stream(
             inner[step] = [getattr(latency, name) for name in INNER_STAGES]
         cpu, wall = time.process_time_ns() - cpu, clock() - wall
     inside = {name: np.round(inner[:, i] * 1e6).astype(np.int64) for i, name in _stages()}
+    for taken in (pushed, published, ages):
+        np.maximum(taken, 0, out=taken)  # of a clock that was set back
     rest = np.maximum(pushed - sum(inside.values()), 0)
     return StepTimes(
         pushed,
@@ -127,7 +129,7 @@ def single_stream(
         ages if paced else None,
         deadline_ns,
         cpu,
-        wall,
+        max(wall, 0),
     )
 
 

@@ -43,6 +43,8 @@ def describe(document: dict[str, Any]) -> str:
         )
     if d["rss_mb"] is not None:
         lines.append(f"  memory        {d['rss_mb']:.0f} MB")
+    for name, why in d.get("missing", {}).items():
+        lines.append(f"  not measured  {name.replace('_', ' ')}: {why}")
     machine = d["machine"]
     lines.append(
         f"  machine       {machine.get('board') or machine.get('cpu', machine['arch'])}, "

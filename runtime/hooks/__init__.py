@@ -20,7 +20,10 @@ __all__ = ["every_hook"]
 
 @contextmanager
 def every_hook(folder: Path, recognizer: Recognizer) -> Iterator[list[Hook]]:
-    """All ready-made hooks at once, to see what they cost; files go into ``folder``.
+    """All ready-made hooks of steps at once, to see what they cost; files go into ``folder``.
+
+    The board is not looked at: ``BoardSampler`` does that by the clock, in a thread of its own,
+    however many steps there are.
 
     Raises:
         MissingExtra: the profile extra is not installed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from edge_ser.events import Event
 from edge_ser.runtime.hooks.waiting_blocks import WaitingBlocks
 from edge_ser.runtime.step_block import StepBlock
-from edge_ser.runtime.timing import Hooks, StageTiming, StepTiming
+from edge_ser.runtime.timing import StageTiming, StepTiming
 
 __all__ = ["DeadlineWatcher"]
 
@@ -68,9 +69,11 @@ class DeadlineWatcher:
             self._unlearnt.add(block)
             return
         self._unlearnt.settle()
-        hooks = Hooks([_Each(self)], block.stream_id, block.deadline_ns, block.stages)
         for step, times in enumerate(block.times.tolist(), block.first):
-            hooks.record(step, tuple(times))
+            for name, (start, end) in zip(block.stages, pairwise(times), strict=True):
+                self.on_stage(StageTiming(name, step, start, end - start))
+            took_ns = times[-1] - times[0]
+            self.on_step(StepTiming(block.stream_id, step, times[0], took_ns, block.deadline_ns))
 
     def _learn(self, block: StepBlock) -> None:
         durations = block.durations_ns[:, :-1]
@@ -113,10 +116,3 @@ class DeadlineWatcher:
             if guilty in self._usual_ns:
                 detail["usual_ms"] = round(self._usual_ns[guilty] / 1e6, 3)
         self._waiting.append(detail)
-
-
-class _Each:
-    """A watcher that is told of every step by itself."""
-
-    def __init__(self, watcher: DeadlineWatcher) -> None:
-        self.on_stage, self.on_step = watcher.on_stage, watcher.on_step

@@ -100,3 +100,10 @@ class JsonLinesHook:
         """
         self._waiting.settle()
         self._file.finish()
+
+    def discard_empty(self) -> bool:
+        """Give the file up if it has no step, and say whether that was so."""
+        self._waiting.settle()
+        if not self._names:
+            self._file.discard()
+        return not self._names

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["node_events"]
+from edge_ser.errors import OutputError
 
-log = logging.getLogger(__name__)
+__all__ = ["node_events"]
 
 TRACK = 1000
 """Number of the track; streams count from 1."""
@@ -25,12 +24,16 @@ def node_events(profile: str, start_ns: int) -> Iterator[dict[str, Any]]:
 
     Yields:
         The name of the track, then one complete event a node, times in microseconds.
+
+    Raises:
+        OutputError: it was not written whole, as on a full disk.
     """
     try:
         events = json.loads(profile)
     except ValueError as error:
-        log.error("ONNX Runtime's node profile cannot be read (%s) and is left out", error)
-        return
+        raise OutputError(
+            f"ONNX Runtime's node profile cannot be read ({error}); the trace is without nodes"
+        ) from error
     pid = os.getpid()
     args: dict[str, Any] = {"name": "ONNX Runtime nodes"}
     yield {"name": "thread_name", "ph": "M", "pid": pid, "tid": TRACK, "args": args}

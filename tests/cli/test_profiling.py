@@ -47,6 +47,28 @@ def test_steps_and_trace_appear_beside_the_events(shared_pack, sound, tmp_path, 
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize(
+    "fault", [["missing.wav"], ["demo", "--require-backend", "tensorrt"], ["demo", "--every", "0"]]
+)
+def test_a_run_that_fails_leaves_no_profile_behind(shared_pack, tmp_path, capsys, fault):
+    trace = tmp_path / "trace.json"
+    words = ["run", *fault, "--pack", str(shared_pack), "--trace", str(trace), "--trace-nodes"]
+    assert main(words) == 2
+    assert [path for path in tmp_path.iterdir() if path != trace] == []
+
+
+def test_nodes_of_an_engine_that_does_not_tell_are_refused(
+    shared_pack, sound, tmp_path, capsys, monkeypatch
+):
+    from edge_ser.runtime.backends.ort import OrtEngine
+
+    monkeypatch.delattr(OrtEngine, "node_events")
+    files = ["--trace", str(tmp_path / "trace.json"), "--trace-nodes"]
+    assert main(["run", str(sound), "--pack", str(shared_pack), *files]) == 2
+    assert "onnxruntime does not tell the time of its nodes" in capsys.readouterr().err
+    assert list(tmp_path.glob("*trace*")) == []
+
+
 def test_a_full_disk_ends_a_file_and_the_command_but_not_the_stream(
     edge_ser_command, shared_pack, sound, tmp_path
 ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_ser.cli import main
 from edge_ser.engines.cache import store_engine
 from edge_ser.errors import BackendError, UsageError
 from edge_ser.pack import Pack
@@ -223,6 +225,54 @@ def test_no_memory_for_another_stream(engine: TrtEngine, gpu: cuda_double.Gpu) -
 
 def test_layer_profile(engine: TrtEngine) -> None:
     assert engine.profile(5) == [("conv", 0.25), ("gemm", 0.5)]
+
+
+def test_layers_land_in_the_trace_of_a_run(
+    gpu: cuda_double.Gpu, pack: Pack, stored: Path, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace.json"
+    words = ["run", "demo", "--jsonl", "--pack", str(pack.path), "--trace", str(trace)]
+    assert main([*words, "--trace-nodes", "--backend", "tensorrt", "--engine", str(stored)]) == 0
+    events = json.loads(trace.read_text())["traceEvents"]
+    infer = [event for event in events if event["name"] == "infer"]
+    layers = [event for event in events if event.get("cat") == "node/layer"]
+    assert [event["name"] for event in layers] == ["conv", "gemm"] * len(infer)
+    assert {event["dur"] for event in layers[::2]} == {250.0}
+    for step, conv, gemm in zip(infer, layers[::2], layers[1::2], strict=True):
+        assert step["ts"] <= conv["ts"] <= step["ts"] + step["dur"]
+        assert gemm["ts"] == pytest.approx(conv["ts"] + conv["dur"])
+    tracks = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    assert tracks[layers[0]["tid"]].startswith("tensorrt layers")
+    assert "cuGraphLaunch" not in gpu.calls, "a graph hides its layers"
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_layers_are_timed_only_when_asked_for_and_told_once(engine: TrtEngine) -> None:
+    engine.stream().step()
+    assert list(engine.node_events()) == []
+
+
+def test_timed_layers_change_no_score(gpu: cuda_double.Gpu, pack: Pack, stored: Path) -> None:
+    plain = TrtEngine.load(pack, "tensorrt", engine=stored)
+    timed = TrtEngine.load(pack, "tensorrt", engine=stored, layers=True)
+    expected = logits_of(plain.stream(), frames(6))
+    assert np.array_equal(logits_of(timed.stream(), frames(6)), expected)
+    assert sum(event["ph"] == "X" for event in timed.node_events()) == 12
+    assert list(timed.node_events()) == []
+
+
+def test_layer_times_take_no_more_memory_than_they_may(
+    gpu: cuda_double.Gpu,
+    pack: Pack,
+    stored: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("edge_ser.runtime.backends.trt_layers._MOST", 20)
+    engine = TrtEngine.load(pack, "tensorrt", engine=stored, layers=True)
+    logits_of(engine.stream(), frames(30))
+    assert sum(event["ph"] == "X" for event in engine.node_events()) == 20
+    assert caplog.text.count("later ones are left out") == 1
 
 
 def test_an_engine_with_other_tensors_is_refused(

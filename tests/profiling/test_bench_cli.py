@@ -69,6 +69,7 @@ def test_an_unknown_scenario_is_wrong_usage(bench):
         (["--input", "nowhere.wav"], "nowhere.wav"),
         (["--backend", "tensorrt"], "tensorrt"),
         (["--pack", "nowhere"], "no pack at nowhere"),
+        (["--engine", "/nowhere/x.engine"], "/nowhere/x.engine needs --backend"),
     ],
 )
 def test_wrong_flags_say_what_is_wrong(bench, flags, words):

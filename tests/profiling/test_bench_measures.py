@@ -23,7 +23,7 @@ from edge_ser.runtime.bench.compare import Side, compare
 from edge_ser.runtime.bench.machine import resident_mb
 from edge_ser.runtime.bench.multi import Trial
 from edge_ser.runtime.bench.ratios import block_ratios, total_ratio
-from edge_ser.runtime.bench.run import BenchSettings, bench
+from edge_ser.runtime.bench.run import SCENARIOS, BenchSettings, bench
 from edge_ser.runtime.bench.summary import milliseconds
 
 
@@ -253,6 +253,39 @@ def test_the_ratio_of_totals_sees_what_falls_into_few_blocks():
     low, high = total["interval_95"]
     assert total["ratio"] == 1.1
     assert 1.0 < low < 1.1 < high < 1.2
+
+
+def test_the_ratio_of_a_long_run_takes_little_memory():
+    """A bootstrap draw of as many blocks is 0.16 MB; all of them would be 320."""
+    blocks = np.random.default_rng(1).uniform(1, 2, 20_000)
+    tracemalloc.start()
+    total_ratio(blocks, blocks, seed=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5e6
+
+
+def test_memory_while_streaming_is_read_before_other_scenarios(monkeypatch, pack_path, voice_wav):
+    from edge_ser.runtime.bench import run
+
+    done = []
+
+    def told(name, result):
+        def call(*args, **how):
+            done.append(name)
+            return result(*args, **how)
+
+        return call
+
+    monkeypatch.setattr(run, "streams_in_time", lambda *args, **how: {})
+    for name in ("single_stream", "offline", "streams_in_time", "resident_mb"):
+        monkeypatch.setattr(run, name, told(name, getattr(run, name)))
+    settings = BenchSettings(
+        pack_path, audio=voice_wav, seconds=2, warmup_steps=0, processes=0, scenarios=SCENARIOS
+    )
+    assert bench(settings).document["rss_mb"] > 5
+    assert done[:2] == ["single_stream", "resident_mb"]
+    assert done[2:] == ["offline", "streams_in_time"]
 
 
 def test_comparing_hooks_tells_both_sides(pack_path, voice_wav):

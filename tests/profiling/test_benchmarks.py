@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_ser.errors import MissingExtra
 from edge_ser.frontend import LogMelSpec
 from edge_ser.runtime import Recognizer
 from edge_ser.runtime.bench import bench_audio
@@ -95,6 +96,31 @@ def test_a_peer_runs(name, voice):
     (result,) = measure([found], voice, warmup_s=0)
     assert len(result.wall_ns) == len(voice) // found.hop
     assert result.cpu_ns[0] > 0
+
+
+def test_the_peak_is_that_of_the_size_where_the_product_is_best(monkeypatch):
+    from benchmarks import arithmetic
+
+    speed = {32: 5.0, 128: 19.0, 256: 7.0}
+    found = lambda rows, *_: {"shape": [rows], "best_gmac_s": speed[rows]}  # noqa: E731
+    monkeypatch.setattr(arithmetic, "peak", found)
+    assert arithmetic.best_peak()["shape"] == [128]
+
+
+def test_counting_products_names_the_extra_that_it_needs(monkeypatch, pack_path):
+    from benchmarks.arithmetic import count_products
+
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingExtra, match=r"onnx .*edge-ser\[convert\]"):
+        count_products(Recognizer.open(pack_path).pack)
+
+
+def test_a_peer_that_is_not_installed_says_how(monkeypatch):
+    monkeypatch.setattr("benchmarks.peers.systems.find_spec", lambda name: None)
+    for name, how in (("silero-vad", "--no-deps -r benchmarks/"), ("moonshine", "[bench]")):
+        with pytest.raises(ImportError, match="is not installed") as told:
+            systems()[name]()
+        assert how in str(told.value)
 
 
 def test_the_front_end_in_the_graph_gives_the_same_numbers(voice):

@@ -260,17 +260,73 @@ def test_the_sampler_looks_at_once_again_and_at_the_end(tmp_path: Path):
     assert seen[-1][1].power_w["VDD_IN"] == 6.0
 
 
-def test_a_sink_that_raises_is_told_of_once(tmp_path: Path, caplog):
-    calls = []
+def test_all_sinks_hear_of_one_look(tmp_path: Path):
+    heard: list[list[tuple[int, BoardCondition]]] = [[], []]
+    board = Counted(write(tmp_path, ORIN))
+    sinks = [lambda t, c, log=log: log.append((t, c)) for log in heard]
+    with BoardSampler(board, *sinks, period_s=60):
+        pass
+    assert heard[0] == heard[1]
+    assert board.looks == len(heard[0]) == 2  # at once, and at the end
+
+
+class Counted(Board):
+    """A board that knows how often it was read."""
+
+    looks = 0
+
+    def read(self) -> BoardCondition:
+        self.looks += 1
+        return super().read()
+
+
+def test_a_sink_that_raises_is_told_of_once_and_the_others_go_on(tmp_path: Path, caplog):
+    calls: list[int] = []
+    others: list[int] = []
+    thrice = threading.Event()
 
     def sink(t_ns: int, condition: BoardCondition) -> None:
         calls.append(t_ns)
         raise RuntimeError("no")
 
-    with caplog.at_level(logging.ERROR), BoardSampler(Board(tmp_path), sink, period_s=0.001):
-        pass
+    def other(t_ns: int, condition: BoardCondition) -> None:
+        others.append(t_ns)
+        if len(others) == 3:
+            thrice.set()
+
+    with (
+        caplog.at_level(logging.ERROR),
+        BoardSampler(Board(tmp_path), sink, other, period_s=0.001),
+    ):
+        assert thrice.wait(30)
     assert len(calls) == 1
     assert caplog.text.count("watching the board ended") == 1
+
+
+def test_without_a_sink_left_nothing_is_read(tmp_path: Path, caplog):
+    board = Counted(tmp_path)
+    with BoardSampler(board, lambda t, c: 1 / 0, period_s=0.001):
+        pass
+    assert board.looks == 1
+
+
+def test_one_sampler_serves_all_that_a_run_asks_for(
+    tmp_path: Path, pack_path, voice_wav, monkeypatch
+):
+    pytest.importorskip("prometheus_client", reason="needs the profile extra")
+    from edge_ser.cli import main
+
+    samplers = []
+
+    class Kept(BoardSampler):
+        def __init__(self, board, *sinks) -> None:
+            samplers.append(len(sinks))
+            super().__init__(board, *sinks)
+
+    monkeypatch.setattr("edge_ser.runtime.board.BoardSampler", Kept)
+    flags = ["--trace", str(tmp_path / "trace.json"), "--metrics-port", "0"]
+    assert main(["run", str(voice_wav), "--pack", str(pack_path), *flags]) == 0
+    assert samplers == [2]
 
 
 def test_a_period_must_be_positive(tmp_path: Path):

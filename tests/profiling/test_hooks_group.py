@@ -12,6 +12,7 @@ from edge_ser.runtime import Recognizer, StageTiming, StepTiming, group, stream,
 from edge_ser.runtime.hook_faults import HookFaults
 from edge_ser.runtime.hooks.deadline import DeadlineWatcher
 from edge_ser.runtime.step_block import StepBlock
+from edge_ser.runtime.timing import Hooks
 
 STEP, MS = 1280, 1_000_000
 
@@ -107,6 +108,21 @@ def test_a_slow_hook_is_reported_once_for_a_whole_group(recognizer, voice, monke
     assert caplog.text.count("another thread") == 1
 
 
+def test_a_slow_watcher_is_reported_by_its_own_name_once(recognizer, voice, monkeypatch, caplog):
+    clock = Clock(monkeypatch)
+
+    class Late(DeadlineWatcher):
+        def on_step(self, timing: StepTiming) -> None:
+            super().on_step(timing)
+            clock.now += 30 * MS
+
+    hooks = Hooks([Late()], "mic", 80 * MS, ("infer",))
+    with caplog.at_level(logging.WARNING):
+        for step in range(3):
+            hooks.record(step, (0, 90 * MS))
+    assert [record.args[0].misses for record in caplog.records] == [3]
+
+
 def test_faults_do_not_pass_to_another_hook_in_the_same_place(caplog):
     caplog.set_level(logging.CRITICAL, "edge_ser")  # records would hold the hook
     faults = HookFaults()
@@ -121,3 +137,50 @@ def test_faults_do_not_pass_to_another_hook_in_the_same_place(caplog):
     faults.raised(unweak, 0, "mic")
     assert faults.left_out(unweak)
     assert not faults.left_out([1])
+
+
+def test_of_equal_hooks_the_one_that_raises_is_left_out(recognizer, voice):
+    class Equal(Recorder):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None
+
+    class EqualAndRaises(Equal):
+        def on_step(self, timing: StepTiming) -> None:
+            super().on_step(timing)
+            raise RuntimeError("a hook broke")
+
+    good, bad = Equal(), EqualAndRaises()
+    with recognizer.stream(hooks=[good, bad]) as stream:
+        stream.push(voice[: 5 * STEP])
+    assert (len(good.steps), len(bad.steps)) == (5, 1)
+
+
+def test_a_hook_that_cannot_be_compared_ends_no_stream(recognizer, voice):
+    class Odd(Recorder):
+        def __eq__(self, other: object):
+            raise ValueError("an array has no truth")
+
+        __hash__ = None
+
+    class OddAndRaises(Odd):
+        def on_step(self, timing: StepTiming) -> None:
+            super().on_step(timing)
+            raise RuntimeError("a hook broke")
+
+    good, bad = Odd(), OddAndRaises()
+    with recognizer.stream(hooks=[good, bad]) as stream:
+        assert len(stream.push(voice[: 5 * STEP])) == 5
+    assert (len(good.steps), len(bad.steps)) == (5, 1)
+
+
+def test_a_clock_that_is_set_back_makes_no_time_negative(monkeypatch, recognizer, voice):
+    now = iter(range(10**12, 0, -(10**6)))
+    monkeypatch.setattr(stream, "clock", lambda: next(now))
+    seen = Recorder()
+    with recognizer.stream(hooks=[seen]) as watched:
+        events = watched.push(voice[: 3 * STEP])
+    for event in events:
+        assert set(event.latency_ms.to_dict().values()) == {0.0}
+    assert {timing.duration_ns for timing in (*seen.steps, *seen.stages)} == {0}

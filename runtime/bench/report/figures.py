@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_ser.pages.svg import Axis, Plot
 from edge_ser.runtime.bench.single import StepTimes
@@ -18,7 +19,7 @@ _BUCKETS = 240
 
 def distribution(times: StepTimes, latency: dict[str, float]) -> str:
     """How many steps took how long."""
-    ms = times.step_ns / 1e6
+    ms = _above_zero_ms(times)
     low, high = float(ms.min()) * 0.95, float(ms.max()) * 1.05
     edges = np.geomspace(low, high, _BINS + 1)
     counts, _ = np.histogram(ms, edges)
@@ -42,7 +43,7 @@ def distribution(times: StepTimes, latency: dict[str, float]) -> str:
 
 def timeline(times: StepTimes) -> str:
     """Median and longest step over the course of the run."""
-    ms = times.step_ns / 1e6
+    ms = _above_zero_ms(times)
     parts = np.array_split(ms, min(_BUCKETS, len(ms)))
     tops = [float(part.max()) for part in parts]
     middles = [float(np.median(part)) for part in parts]
@@ -69,6 +70,11 @@ def timeline(times: StepTimes) -> str:
         f"tenth is {np.median(ms[: max(len(ms) // 10, 1)]):.3g} ms, of the last "
         f"{np.median(ms[-max(len(ms) // 10, 1) :]):.3g} ms; {late} steps missed the deadline.",
     )
+
+
+def _above_zero_ms(times: StepTimes) -> NDArray[np.float64]:
+    """Step times for a logarithmic axis; a coarse clock says 0 of what was quicker than it."""
+    return np.maximum(times.step_ns, 1) / 1e6
 
 
 def stage_bars(stages: dict[str, dict[str, float]]) -> str:

@@ -65,7 +65,13 @@ def render_page(run: BenchRun) -> str:
     ]
     document = json.dumps(d, indent=1, ensure_ascii=False)
     slow = too_slow(d)
-    warning = f'<p class="warning">{escape(slow)}</p>' if slow else ""
+    missing = (
+        f"Not measured: {name.replace('_', ' ')} ({why})."
+        for name, why in d.get("missing", {}).items()
+    )
+    warning = "".join(
+        f'<p class="warning">{escape(words)}</p>' for words in (slow, *missing) if words
+    )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -83,7 +89,7 @@ def render_page(run: BenchRun) -> str:
 def _tiles(d: dict[str, Any]) -> str:
     tiles = [
         (f"{d['latency_ms']['p90']:.3g} ms", "p90 of a step (single stream)"),
-        (f"{100 * d['real_time_factor']:.2g} %", "of one core for one live stream"),
+        (f"{100 * d['real_time_factor']:.2g} %", f"of {_what_it_takes(d)} for one live stream"),
         (str(d["deadline_misses"]), f"of {d['steps']} deadlines missed"),
     ]
     if "multi_stream" in d:
@@ -98,6 +104,10 @@ def _tiles(d: dict[str, Any]) -> str:
         tiles.append((f"{d['cold_start_ms']:.0f} ms", "from process start to first event"))
     items = (f"<li><strong>{escape(a)}</strong><span>{escape(b)}</span></li>" for a, b in tiles)
     return f'<ul class="tiles">{"".join(items)}</ul>'
+
+
+def _what_it_takes(d: dict[str, Any]) -> str:
+    return "one core" if d["threads"] == 1 else f"the time of {d['threads']} threads"
 
 
 def _streams(d: dict[str, Any]) -> str:
