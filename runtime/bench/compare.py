@@ -65,7 +65,7 @@ def compare(
 
     Raises:
         UsageError: both sides are the same, or the audio makes fewer than four blocks.
-        EdgeSerError: a pack, an engine or the audio cannot be used.
+        EdgeSerError: a pack, an engine, the audio or the clock cannot be used.
     """
     if a == b:
         raise UsageError(
@@ -119,6 +119,10 @@ def compare(
             raise
         missing["hooks"] = str(error)  # their files, on a full disk; all steps were measured
     medians = np.median(wall, axis=2)
+    if not (medians > 0).all():
+        raise EdgeSerError(
+            "the clock of this machine is too coarse, stood still or went back; nothing to tell"
+        )
     step_ratio = block_ratios(medians[0], medians[1], seed)
     cpu_ratio = block_ratios(cpu[0].astype(float), cpu[1].astype(float), seed)
     audio_s = blocks * block_steps * step_ms / 1000

@@ -15,6 +15,7 @@ from edge_ser.errors import EdgeSerError, InputError
 from edge_ser.runtime import Recognizer
 from edge_ser.runtime.bench import bench_audio, offline, single_stream
 from edge_ser.runtime.bench import single as single_module
+from edge_ser.runtime.bench.compare import Side, compare
 from edge_ser.runtime.bench.report.figures import distribution, timeline
 from edge_ser.runtime.bench.summary import milliseconds
 
@@ -60,6 +61,16 @@ def test_offline_by_such_a_clock_has_nothing_to_tell(monkeypatch, recognizer, vo
     monkeypatch.setattr(sys.modules[offline.__module__], "time", _Clock(readings()))
     with pytest.raises(EdgeSerError, match="stood still or went back"):
         offline(recognizer, voice)
+
+
+@pytest.mark.parametrize("readings", [still, back])
+def test_a_comparison_by_such_a_clock_has_no_verdict(monkeypatch, pack_path, voice_wav, readings):
+    monkeypatch.setattr(sys.modules[compare.__module__], "time", _Clock(readings()))
+    with pytest.raises(EdgeSerError, match="stood still or went back"):
+        compare(
+            Side(pack_path), Side(pack_path, threads=2), audio_file=voice_wav, seconds=2,
+            warmup_steps=0, block_steps=2,
+        )  # fmt: skip
 
 
 def test_a_jump_of_an_hour_is_drawn(recognizer, voice):
