@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from edge_ser.calibration.confidence import fit_temperature, softmax
+from edge_ser.cli.bounds import whole
 from edge_ser.cli.options import corpus_folders
 from edge_ser.converters.convert import Request, convert
 from edge_ser.corpora import Clip, load_corpus
@@ -40,6 +41,7 @@ def main() -> int:
     )
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", action="append", required=True, metavar="CORPUS=DIR")
+    parser.add_argument("--context", type=whole(1), metavar="N", help="as of edge-ser convert")
     options = parser.parse_args()
     checkpoints = sorted(options.run.glob("fold*/checkpoint.safetensors"))
     if len(checkpoints) < 2:
@@ -50,18 +52,22 @@ def main() -> int:
         for name, folder in corpus_folders(options.data).items()
         for clip in load_corpus(name, folder).clips
     ]
-    report = measure(checkpoints, clips)
+    report = measure(checkpoints, clips, options.context)
     write_text(options.run / "deployed.json", json.dumps(report, indent=1) + "\n")
     show(report)
     return 0
 
 
-def measure(checkpoints: list[Path], clips: list[Clip]) -> dict[str, Any]:
+def measure(
+    checkpoints: list[Path], clips: list[Clip], context: int | None = None
+) -> dict[str, Any]:
     """Figures of all folds, pooled over their test clips."""
     rows: dict[str, list[tuple[int, Clip, dict[str, float]]]] = defaultdict(list)
     protocol, labels = "", ()
     for fold, path in enumerate(checkpoints):
         checkpoint = load_student(path)
+        if context is not None:
+            checkpoint = checkpoint.reaching(context)
         labels = checkpoint.student.config.labels
         protocol = f"{len(checkpoints)}-fold {checkpoint.training['protocol']}"
         tested = set(checkpoint.training["test_speakers"])

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_ser.cli.bounds import whole
 from edge_ser.cli.gates import add_gates, gates_of
 from edge_ser.cli.options import add_json, add_seed, corpus_folders, print_json
 from edge_ser.errors import InputError, MissingExtra, UsageError
@@ -50,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["auto", "int8", "mixed", "fp32"],
         help="of the model for CPUs: auto builds all, gates them, times them and takes the "
         "fastest; mixed keeps the most sensitive layers in float (default: auto)",
+    )
+    parser.add_argument(
+        "--context",
+        type=whole(1),
+        metavar="N",
+        help="tokens of 40 ms that the attention reaches back, fewer than in training for a "
+        "quicker step (default: as trained, 64)",
     )
     parser.add_argument(
         "--cache",
@@ -100,6 +108,8 @@ def execute(options: argparse.Namespace) -> int:
         raise UsageError(f"--id and --pack-version: {error}") from error
     check_place(options.out)
     checkpoint = load_student(options.checkpoint)
+    if options.context is not None:
+        checkpoint = checkpoint.reaching(options.context)
     labels = checkpoint.student.config.labels
     clips = [
         clip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from edge_ser.errors import InputError
+from edge_ser.errors import InputError, UsageError
 from edge_ser.files import replace_file
 from edge_ser.frontend import LogMelSpec
 from edge_ser.models.student import Student, StudentConfig
@@ -37,6 +37,23 @@ class Checkpoint:
     student: Student
     frontend: LogMelSpec
     training: dict[str, Any]
+
+    def reaching(self, context: int) -> Checkpoint:
+        """The same with an attention that reaches back ``context`` tokens of 40 ms.
+
+        Training draws shorter contexts than the longest, so the weights know them. A step then
+        copies and multiplies less.
+
+        Raises:
+            UsageError: longer than it was trained with, or shorter than a step.
+        """
+        config = self.student.config
+        if not config.step_tokens <= context <= config.context:
+            reach = f"{config.step_tokens} to {config.context} tokens"
+            raise UsageError(f"the attention can reach back {reach}, not {context}")
+        student = Student(replace(config, context=context), self.student.silence)
+        student.load_state_dict(self.student.state_dict())
+        return replace(self, student=student.eval())
 
 
 def save_student(checkpoint: Checkpoint, path: Path) -> None:

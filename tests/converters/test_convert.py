@@ -193,6 +193,15 @@ def test_one_emotion_cannot_calibrate(
     assert not (tmp_path / "pack").exists()
 
 
+def test_a_shorter_attention_has_less_state(made: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "pack"
+    flags = ["--targets", "cpu", "--without-test-speakers", "--ignore-gates"]
+    assert run(made, out, "--context", "4", *flags) == 0
+    states = open_pack(out).manifest.targets["cpu"].states
+    shapes = {state.input: state.shape for state in states}
+    assert shapes["attention.key.past"][0] == 4
+
+
 def test_audio_of_another_rate_is_resampled(made: tuple[Path, Path], tmp_path: Path) -> None:
     pytest.importorskip("soxr", reason="other rates need soxr")
     corpus = emodb_like(tmp_path / "emodb", ("03", "08", "09"), "WA", rate_hz=8000)

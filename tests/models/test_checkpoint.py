@@ -13,7 +13,7 @@ safetensors = pytest.importorskip("safetensors.torch", reason="checkpoints need 
 
 from making.students import mel_of, random_student
 
-from edge_ser.errors import InputError
+from edge_ser.errors import InputError, UsageError
 from edge_ser.frontend import LogMelSpec
 from edge_ser.models.checkpoint import Checkpoint, load_student, save_student
 
@@ -93,3 +93,18 @@ def test_other_files(tmp_path: Path) -> None:
     torch.save({"w": torch.zeros(3)}, pickle)
     with pytest.raises(InputError, match="is no whole checkpoint"):
         load_student(pickle)
+
+
+def test_a_shorter_attention_is_one_that_training_knows() -> None:
+    checkpoint = Checkpoint(random_student(), LogMelSpec(), {})
+    shorter = checkpoint.reaching(4)
+    assert shorter.student.config.context == 4
+    mel = mel_of(3.0)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            shorter.student(mel).logits, checkpoint.student(mel, 4).logits, atol=1e-5, rtol=0
+        )
+        assert not torch.equal(shorter.student(mel).logits, checkpoint.student(mel).logits)
+    for wrong in (1, 9):
+        with pytest.raises(UsageError, match="can reach back 2 to 8 tokens"):
+            checkpoint.reaching(wrong)
