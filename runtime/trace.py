@@ -23,7 +23,7 @@ __all__ = ["TraceHook"]
 
 _HEAD = '{"displayTimeUnit":"ms","traceEvents":[\n'
 _TAIL = "\n]}\n"
-_STEPS_A_WRITE = 512
+_STEPS_A_WRITE = 1024
 
 
 class TraceHook:

@@ -17,7 +17,7 @@ from edge_ser.runtime.timing import StageTiming, StepTiming
 
 __all__ = ["JsonLinesHook"]
 
-_STEPS_A_WRITE = 512
+_STEPS_A_WRITE = 1024
 
 
 class JsonLinesHook:

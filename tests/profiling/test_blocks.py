@@ -141,7 +141,7 @@ def test_few_steps_wait_to_be_written(tmp_path: Path):
     for step, row in enumerate(times(5000)):
         hooks.record(step, row)
     part = next(path for path in tmp_path.iterdir() if "s.jsonl" in path.name)
-    assert len(part.read_text().splitlines()) > 5000 - 2 * 512
+    assert len(part.read_text().splitlines()) > 5000 - 2 * 1024
     hooks.settle()
     trace.close()
     lines.close()
