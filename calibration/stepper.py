@@ -19,12 +19,14 @@ __all__ = ["FloatStepper"]
 class FloatStepper:
     """A step model whose inner activations can be read, with the state it really has.
 
+    It is computed as it is written: ONNX Runtime puts no integer kernels in the place of Q/DQ
+    pairs (their sums overflow on x86 without VNNI, a GPU's do not) and rounds no weights of
+    layers that were left in float.
+
     Args:
         model: inputs ``mel`` and the states, outputs ``logits`` and the states' successors.
         states: the state contract.
         watch: names of inner float tensors to return as well.
-        as_written: multiply what Q/DQ pairs give, as a GPU does. Otherwise ONNX Runtime puts
-            integer kernels in their place, whose sums overflow on x86 without VNNI.
 
     Raises:
         InputError: ONNX Runtime refuses the model, for an operator that it does not have, say.
@@ -35,8 +37,6 @@ class FloatStepper:
         model: onnx.ModelProto,
         states: Sequence[StateSpec],
         watch: Sequence[str] = (),
-        *,
-        as_written: bool = False,
     ) -> None:
         if watch:
             model = onnx.ModelProto.FromString(model.SerializeToString())
@@ -47,8 +47,7 @@ class FloatStepper:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
-        if as_written:
-            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             self._session = ort.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]

@@ -76,7 +76,7 @@ class Judge:
         Raises:
             InputError: ONNX Runtime does not take ``model``.
         """
-        stepper = FloatStepper(model, self.states, as_written=True)
+        stepper = FloatStepper(model, self.states)
         got = [stepper.logits(mel, self.step_frames) for mel in self.mels]
         return compare(self.exact, got, self.truth, self.labels, self.temperature)
 

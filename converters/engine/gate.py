@@ -66,7 +66,7 @@ def float_logits(pack: Pack, target: str, clips: Sequence[ClipFrames]) -> list[N
 def _logits(
     model: onnx.ModelProto, target: Target, manifest: Manifest, clips: Sequence[ClipFrames]
 ) -> list[NDArray[np.float32]]:
-    stepper = FloatStepper(model, target.states, as_written=True)
+    stepper = FloatStepper(model, target.states)
     size = manifest.frontend.step_frames
     return [stepper.logits(clip.mel[:, : clip.mel.shape[1] // size * size], size) for clip in clips]
 

@@ -86,6 +86,9 @@ class OrtEngine:
         options.log_severity_level = 3
         # Idle threads must sleep between steps: a board has other work to do.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # A form is rounded where convert found it good. ONNX Runtime would round the weights of
+        # layers that stay in float, too, where their inputs and outputs are stored as integers.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         if fixed:
             options.add_free_dimension_override_by_name(_STREAMS, 1)
             # What a step of one stream needs is so little that malloc is quicker than an arena.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,19 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch", reason="converters need torch")
 onnx = pytest.importorskip("onnx", reason="converters need onnx")
 
-from making.packs import int8_step
+from making.packs import int8_step, write_tiny_int8_pack
 from making.students import TINY, mel_of, random_student
 
 from edge_ser.calibration import FloatStepper
 from edge_ser.converters.convert import state_specs
 from edge_ser.converters.forms import FloatForm
 from edge_ser.converters.onnx_writer import BATCH
+from edge_ser.converters.simulated import layer_names
 from edge_ser.converters.step_graph import StepModel, build_step
 from edge_ser.converters.weights import fold_student
 from edge_ser.frontend import LogMelSpec
 from edge_ser.models import StudentConfig
+from edge_ser.runtime import Recognizer
 
 CONFIGS = [
     TINY,
@@ -48,6 +51,28 @@ def test_it_is_the_float_step_but_for_rounding(config: StudentConfig) -> None:
     # Untrained activations are spread wider than trained ones, so rounding weighs more.
     assert 0 < np.abs(rounded - exact).mean() < 0.15 * exact.std()
     assert np.corrcoef(exact.ravel(), rounded.ravel())[0, 1] > 0.98
+
+
+def test_layers_that_are_kept_in_float_are_not_rounded_by_anybody(tmp_path: Path) -> None:
+    """ONNX Runtime rounds the weights of a float layer between stored inputs and outputs."""
+    student = random_student(TINY, 4)
+    mel = mel_of(4.8, 31)[0].numpy()
+    exact = logits(build_step(fold_student(student), FloatForm()), mel, TINY.step_frames)
+    every = layer_names(fold_student(student))
+    errors = []
+    for keep in ((), every):
+        step = int8_step(student, keep)
+        heard = logits(step, mel, TINY.step_frames)
+        pack = tmp_path / str(len(keep))
+        write_tiny_int8_pack(pack, student, keep)
+        stream = Recognizer.open(pack).engine.stream()
+        deployed = []
+        for frame in range(0, mel.shape[1], TINY.step_frames):
+            stream.mel[0][...] = mel[:, frame : frame + TINY.step_frames]
+            deployed.append(stream.step()[0].copy())
+        np.testing.assert_allclose(np.stack(deployed), heard, atol=1e-4)
+        errors.append(np.abs(heard - exact).mean())
+    assert errors[1] < 0.7 * errors[0]
 
 
 def test_only_the_number_of_streams_is_open() -> None:

@@ -7,6 +7,7 @@ where torch is not installed.
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -26,8 +27,8 @@ from making.students import mel_of, random_student
 __all__ = ["int8_step", "write_tiny_int8_pack", "write_tiny_pack"]
 
 
-def int8_step(student: Student) -> StepModel:
-    """The step for CPUs, with ranges measured on speech-like audio."""
+def int8_step(student: Student, keep: Collection[str] = ()) -> StepModel:
+    """The step for CPUs, with ranges measured on speech-like audio; ``keep`` stays in float."""
     weights = fold_student(student)
     reference = build_step(weights, FloatForm())
     config = student.config
@@ -37,13 +38,15 @@ def int8_step(student: Student) -> StepModel:
         reference.onnx, state_specs(reference), quantizable(weights), mels, config.step_frames
     )
     spans = {name: Range(*span) for name, span in found.ranges.items()}
-    return build_cpu_step(weights, spans)
+    return build_cpu_step(weights, spans, keep)
 
 
-def write_tiny_int8_pack(out: Path, student: Student | None = None) -> Manifest:
+def write_tiny_int8_pack(
+    out: Path, student: Student | None = None, keep: Collection[str] = ()
+) -> Manifest:
     """Write a pack called ``tiny-int8``, whose model takes any number of streams, to ``out``."""
     student = student or random_student()
-    step = int8_step(student)
+    step = int8_step(student, keep)
     manifest = Manifest(
         id="tiny-int8",
         version="1.0",
