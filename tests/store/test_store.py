@@ -164,7 +164,7 @@ def test_no_space(store: PackStore, newer: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_disk_fills_up_in_the_middle(tmp_path: Path, newer: Path) -> None:
-    """A real file system of 1 MB, where this user may mount one."""
+    """A real file system of 600 kB, where this user may mount one."""
     code = (
         "import sys; from pathlib import Path; import shutil\n"
         "shutil.disk_usage = lambda path: shutil._ntuple_diskusage(10**9, 0, 10**9)\n"
@@ -177,7 +177,7 @@ def test_the_disk_fills_up_in_the_middle(tmp_path: Path, newer: Path) -> None:
     )
     small = tmp_path / "small"
     small.mkdir()
-    script = f'mount -t tmpfs -o size=1m none "{small}" || exit 77; exec "$@"'
+    script = f'mount -t tmpfs -o size=600k none "{small}" || exit 77; exec "$@"'
     done = subprocess.run(
         ["unshare", "-rm", "sh", "-c", script, "sh", sys.executable, "-c", code, small, newer],
         capture_output=True, text=True, check=False,
