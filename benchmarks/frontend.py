@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from edge_ser.errors import EdgeSerError
+from edge_ser.errors import EdgeSerError, MissingExtra
 from edge_ser.frontend import LogMel, LogMelSpec, mel_filterbank
 from edge_ser.runtime.bench import bench_audio, fingerprint
 from edge_ser.runtime.bench.ratios import block_ratios
@@ -43,7 +43,10 @@ def numpy_front_end(spec: LogMelSpec) -> Step:
 
 def kaldi_front_end(spec: LogMelSpec) -> Step:
     """kaldi-native-fbank with the same filters; its frames are not divided by a level."""
-    import kaldi_native_fbank
+    try:
+        import kaldi_native_fbank
+    except ImportError:
+        raise MissingExtra("kaldi-native-fbank", "bench", "compare front ends") from None
 
     options = kaldi_native_fbank.FbankOptions()
     options.frame_opts.samp_freq = spec.rate_hz
@@ -206,11 +209,11 @@ def main() -> int:
         parser.error("at least 8 seconds are needed, four blocks of 25 steps")
     try:
         audio = bench_audio(options.input, LogMelSpec().rate_hz)
+        pcm = audio.take(round(options.seconds * audio.rate_hz), options.seed)
+        document = compare_front_ends(pcm.astype(np.float32) / np.float32(32768), seed=options.seed)
     except EdgeSerError as error:
         print(f"benchmarks.frontend: {error}", file=sys.stderr)
         return error.exit_status
-    pcm = audio.take(round(options.seconds * audio.rate_hz), options.seed)
-    document = compare_front_ends(pcm.astype(np.float32) / np.float32(32768), seed=options.seed)
     if options.json:
         print(json.dumps(document, indent=1))
         return 0

@@ -65,7 +65,8 @@ def _run(options: argparse.Namespace, words: list[str]) -> int:
         print(json.dumps(resident_mb()))
         return 0
     peers, missing = _peers(options, ["edge-ser", *(options.only or systems())])
-    results = measure(peers, audio.take(options.seconds * RATE_HZ, options.seed), seed=options.seed)
+    pcm = audio.take(options.seconds * RATE_HZ, options.seed)
+    results = measure(peers, pcm, seed=options.seed, missing=missing)
     failure: EdgeSerError | None = None
     for result in () if options.no_memory else results:
         try:

@@ -56,7 +56,12 @@ class Measured:
 
 
 def measure(
-    peers: Sequence[Peer], pcm: NDArray[np.int16], *, warmup_s: int = 4, seed: int = 0
+    peers: Sequence[Peer],
+    pcm: NDArray[np.int16],
+    *,
+    warmup_s: int = 4,
+    seed: int = 0,
+    missing: dict[str, str] | None = None,
 ) -> list[Measured]:
     """Run every system over ``pcm``, a second of it each in turn, in an order that is drawn.
 
@@ -67,9 +72,20 @@ def measure(
         pcm: ``(n,) int16`` at 16 kHz.
         warmup_s: seconds that are not counted.
         seed: of the order.
+        missing: takes why a system could not be loaded, by its name; None lets it be an error.
     """
+    feeds, loaded = list[Feed](), list[Peer]()
+    for peer in peers:
+        try:
+            feeds.append(peer.load())
+        except ImportError as error:
+            if missing is None:
+                raise
+            missing[peer.name] = str(error)
+        else:
+            loaded.append(peer)
+    peers = loaded
     results = [Measured(peer) for peer in peers]
-    feeds = [peer.load() for peer in peers]
     taken = [0] * len(peers)
     rng = np.random.default_rng(seed)
     for second in range(len(pcm) // RATE_HZ):

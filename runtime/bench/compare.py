@@ -194,6 +194,6 @@ def _all_hooks(stack: ExitStack, recognizer: Recognizer) -> list[Any]:
 def _verdict(ratio: dict[str, Any]) -> str:
     low, high = ratio["interval_95"]
     if low <= 1 <= high:
-        return "no difference that this run could tell from chance"
+        return "no difference in step time that this run could tell from chance"
     # "B needs 0.50 times A's time" is harder to misread than percentages.
     return f"a step of B takes {ratio['median']:.2f} times as long as one of A"

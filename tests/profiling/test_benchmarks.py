@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,18 @@ def test_every_system_hears_the_same_audio_in_its_own_hops(voice):
     row = results[2].to_dict()
     assert row["hop_ms"] == 1000
     assert row["latency_ms"] >= 1000
+
+
+def test_a_system_that_cannot_be_loaded_is_left_out_and_named(voice):
+    def broken():
+        raise ImportError("No module named 'tqdm'")
+
+    whole, missing = peer("edge-ser", 1280, []), dict[str, str]()
+    pair = [replace(peer("other", 512, []), load=broken), whole]
+    assert [found.peer for found in measure(pair, voice, warmup_s=0, missing=missing)] == [whole]
+    assert missing == {"other": "No module named 'tqdm'"}
+    with pytest.raises(ImportError):
+        measure(pair, voice, warmup_s=0)
 
 
 def test_the_table_and_the_figure_tell_all(voice, tmp_path):
