@@ -67,13 +67,12 @@ def compare(
         UsageError: both sides are the same, or the audio makes fewer than four blocks.
         EdgeSerError: a pack, an engine, the audio or the clock cannot be used.
     """
-    if a == b:
-        raise UsageError(
-            "A and B are the same; name another pack, or for example --b-precision fp32"
-        )
     if block_steps < 1 or warmup_steps < 0:
         raise UsageError(f"blocks need 1 or more steps, got {block_steps}")
-    recognizers = (a.open(), b.open())
+    of_a = a.open()  # a pack that is not there is told of as such
+    if a == b:
+        raise UsageError("A and B are the same; name another pack, or for example --b-threads 2")
+    recognizers = (of_a, b.open())
     rate_hz, size = _common_step(recognizers)
     step_ms = 1000.0 * size / rate_hz
     blocks = int(seconds * 1000 / step_ms) // block_steps

@@ -9,7 +9,6 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,19 +17,6 @@ from making.speech import speech, speech_pcm
 from edge_ser.cli.main import main
 from edge_ser.runtime import Stream
 from edge_ser.runtime.live_source import Heard
-
-
-@pytest.fixture
-def sound(tmp_path: Path) -> Path:
-    import wave
-
-    path = tmp_path / "a.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16000)
-        file.writeframes(speech_pcm(0.8).tobytes())
-    return path
 
 
 def test_steps_and_trace_appear_beside_the_events(shared_pack, sound, tmp_path, capsys):

@@ -6,25 +6,12 @@ import io
 import json
 import socket
 import sys
-import wave
 from pathlib import Path
 
 import pytest
-from making.speech import speech_pcm
 
 from edge_ser.cli.main import main
 from edge_ser.errors import InputError
-
-
-@pytest.fixture
-def sound(tmp_path: Path) -> Path:
-    path = tmp_path / "a.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16000)
-        file.writeframes(speech_pcm(0.8).tobytes())
-    return path
 
 
 @pytest.fixture

@@ -110,6 +110,10 @@ def test_compare_prints_ratios(pack_path, voice_wav, capsys):
 def test_compare_needs_a_difference(pack_path, capsys):
     assert main(["bench", "compare", str(pack_path)]) == 2
     assert "the same" in capsys.readouterr().err
+    assert main(["bench", "compare", "nope"]) == 2
+    told = capsys.readouterr().err
+    assert "nope" in told
+    assert "the same" not in told
 
 
 def test_compare_heeds_flags_before_and_behind_its_name(pack_path, voice_wav, capsys):
