@@ -33,14 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     both.add_argument(
         "--linear",
-        action="store_true",
-        help="a linear classifier on means and deviations of the features has half of the say",
-    )
-    both.add_argument(
-        "--linear-deviations",
-        action="store_true",
-        help="with --linear: it hears deviations of an encoder's states too, and the acoustic "
-        "rows beside them; for protocols whose test speakers are known",
+        nargs="?",
+        const="vote",
+        default="",
+        choices=["vote", "wide"],
+        help="linear discriminants have half of the say: a vote of one for each layer (default), "
+        "or one that hears means and deviations of all layers side by side in all copies (wide), "
+        "better where the speakers are known",
     )
     both.add_argument("--members", type=int, default=1, metavar="N", help="seeds averaged a fold")
     both.add_argument(
@@ -184,8 +183,6 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
             raise UsageError(f"--{flag.replace('_', '-')} must be at least {least}")
     if not 0 <= options.validation <= 0.5:
         raise UsageError(f"--validation must be between 0 and 0.5, got {options.validation}")
-    if options.linear_deviations and not options.linear:
-        raise UsageError("--linear-deviations is for the linear member: add --linear")
     width = {}
     if options.width is not None:  # heads of 32 channels, as at full size
         width = {"width": options.width, "heads": max(1, options.width // 32)}
@@ -227,7 +224,6 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
         copies=options.copies,
         rooms=not options.no_rooms,
         linear=options.linear,
-        deviations=options.linear_deviations,
         **given(options, batch_size="batch_size", masks="n_masks"),
         members=options.members,
         validation_share=options.validation,

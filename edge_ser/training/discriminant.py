@@ -36,7 +36,7 @@ def linear_classifier(n_labels: int) -> Any:
 
 @dataclass(frozen=True)
 class Discriminant:
-    """A fitted :func:`linear_classifier`: ``weight @ (vector - mean) / scale + bias``."""
+    """Fitted linear discriminants: ``weight @ (vector - mean) / scale + bias``."""
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
@@ -45,7 +45,7 @@ class Discriminant:
 
     @classmethod
     def fit(cls, vectors: NDArray[np.float32], truth: NDArray[np.int64], n: int) -> Discriminant:
-        """From ``(clips, values)`` and label indices below ``n``."""
+        """A :func:`linear_classifier` of ``(clips, values)`` and label indices below ``n``."""
         model = linear_classifier(n)
         model.fit(vectors, truth)
         weight, bias = model[1].coef_, model[1].intercept_
@@ -57,6 +57,12 @@ class Discriminant:
         """Logits ``(clips, labels)``."""
         logits: NDArray[np.float64] = (vectors - self.mean) / self.scale @ self.weight.T + self.bias
         return logits
+
+    def softened(self, temperature: float) -> Discriminant:
+        """The same with all logits divided by ``temperature``."""
+        return Discriminant(
+            self.mean, self.scale, self.weight / temperature, self.bias / temperature
+        )
 
     def folded(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Weight ``(labels, values)`` and bias ``(labels,)`` of one layer that does it all."""

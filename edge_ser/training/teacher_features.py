@@ -1,9 +1,9 @@
-"""What the whole-utterance models are given of each clip, read or computed once."""
+"""What the whole-utterance models and their linear members are given of each clip."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,12 @@ from numpy.typing import NDArray
 from edge_ser.corpora import Clip
 from edge_ser.models.depth_weighted import DepthWeightedConfig
 from edge_ser.training.acoustics import ACOUSTICS, Cepstral, Functionals, LogMelRows
+from edge_ser.training.clip_statistics import (
+    ClipVectors,
+    layer_statistics,
+    separate,
+    side_by_side,
+)
 from edge_ser.training.extract import Copies, extract
 from edge_ser.training.semantic import encoder_states
 from edge_ser.training.teacher_recipe import TeacherRecipe
@@ -22,11 +28,19 @@ __all__ = ["TeacherFeatures", "load_features"]
 
 @dataclass(frozen=True)
 class TeacherFeatures:
-    """What the model is given of each clip, and where the speech lies in it."""
+    """What the model is given of each clip.
+
+    Attributes:
+        tracks: by the name of the model's argument.
+        spans: where the speech lies.
+        encoder: identity of the speech encoder, if there is one.
+        vectors: for the linear member, if there is one.
+    """
 
     tracks: dict[str, Track]
     spans: Spans
     encoder: str | None = None
+    vectors: ClipVectors = field(default_factory=dict)
 
     def clips(self) -> list[Clip]:
         """The clips that could be read."""
@@ -50,6 +64,20 @@ def load_features(
         OutputError: the disk is full; what was computed stays.
     """
     copies = Copies(recipe.copies, seed, rooms=recipe.rooms)
+    tracks, spans, encoder = _heard(recipe, clips, cache, copies, skip=skip)
+    vectors: ClipVectors = {}
+    if recipe.linear == "vote":
+        vectors = separate(tracks, spans, list(spans))
+    elif recipe.linear == "wide":
+        states = layer_statistics(recipe.encoder, spans, cache, copies) if encoder else None
+        vectors = side_by_side(tracks, spans, list(spans), states)
+    return TeacherFeatures(tracks, spans, encoder, vectors)
+
+
+def _heard(
+    recipe: TeacherRecipe, clips: Sequence[Clip], cache: Path, copies: Copies, *, skip: bool
+) -> tuple[dict[str, Track], Spans, str | None]:
+    """Tracks, spans and the identity of the speech encoder, if there is one."""
 
     def made(extractor: Any, what: str) -> dict[Clip, list[NDArray[Any]]]:
         return extract(clips, extractor, cache, copies=copies, what=what, skip_unreadable=skip)
@@ -61,9 +89,9 @@ def load_features(
         cepstral = made(Cepstral(), "cepstra") if recipe.config.cepstral_rows else mel.values
         tracks["cepstral"] = Track(cepstral, 100.0)
         if not recipe.config.semantic_layers:
-            return TeacherFeatures(tracks, spans)
+            return tracks, spans, None
         tracks["semantic"], encoder = _semantic(recipe, clips, cache, copies, skip=skip)
-        return TeacherFeatures(tracks, spans, encoder)
+        return tracks, spans, encoder
     tracks = {}
     if recipe.acoustic == "logmel":
         tracks["acoustic"] = mel
@@ -72,7 +100,7 @@ def load_features(
     tracks["semantic"], encoder = _semantic(recipe, clips, cache, copies, skip=skip)
     if recipe.functionals:
         tracks["utterance"] = Track(made(Functionals(), "eGeMAPS"), None)
-    return TeacherFeatures(tracks, spans, encoder)
+    return tracks, spans, encoder
 
 
 def _semantic(

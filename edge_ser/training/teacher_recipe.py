@@ -25,10 +25,8 @@ class TeacherRecipe:
         functionals: give the cross-attention model's classifier the eGeMAPS functionals.
         copies: augmented copies of every training clip.
         rooms: other rooms, microphones and noise in the copies; without, only other voices.
-        linear: a linear classifier on means and deviations of the same features has half of
-            the say in the end, see ``LinearMember``.
-        deviations: it hears more of each clip, which pays where it knows the speakers, see
-            ``clip_vectors``.
+        linear: a linear classifier of whole clips has half of the say in the end: ``vote`` or
+            ``wide``, see ``LinearMember``; empty for none.
         window_s: longest crop in training.
         members: models of different seeds whose probabilities are averaged.
         validation_share: of the training speakers (or clips, where folds are random) for the
@@ -43,8 +41,7 @@ class TeacherRecipe:
     functionals: bool = False
     copies: int = 0
     rooms: bool = True
-    linear: bool = False
-    deviations: bool = False
+    linear: str = ""
     window_s: float = 3.0
     batch_size: int = 8
     n_masks: int = 0

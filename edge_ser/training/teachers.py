@@ -20,8 +20,8 @@ from edge_ser.corpora.folds import random_validation_split
 from edge_ser.files import replace_file, write_text
 from edge_ser.models.cross_attention import CrossAttentionModel
 from edge_ser.models.depth_weighted import DepthWeightedConfig, DepthWeightedModel
-from edge_ser.training.clip_statistics import LinearMember
 from edge_ser.training.fit import fit
+from edge_ser.training.linear_member import LinearMember
 from edge_ser.training.processes import is_first
 from edge_ser.training.progress import say
 from edge_ser.training.results import FoldResult
@@ -219,12 +219,10 @@ def train_teacher_fold(
     mean = torch.stack(chances).mean(0)
     parts: dict[str, Tensor] = {}
     if recipe.linear:
-        linear = LinearMember.fit(
-            features.tracks, features.spans, clips, labels, deviations=recipe.deviations
-        )
+        linear = fit_linear(recipe, features, clips, known_speakers=fold.protocol == "random")
         if is_first():
             linear.save(out / "linear.safetensors")
-        votes = linear.logits(features.tracks, features.spans, fold.test)
+        votes = linear.logits(features.vectors, fold.test)
         parts = {"network": mean, "linear": torch.stack([chance(vote) for vote in votes]).mean(0)}
         mean = (parts["network"] + parts["linear"]) / 2
     if is_first():
@@ -242,6 +240,33 @@ def train_teacher_fold(
         parts={name: _logs(part) for name, part in parts.items()},
         train_accuracy=float(np.mean(learnt)),
     )
+
+
+def fit_linear(
+    recipe: TeacherRecipe,
+    features: TeacherFeatures,
+    clips: Sequence[Clip],
+    *,
+    known_speakers: bool,
+) -> LinearMember:
+    """The linear member of ``recipe``, fitted on ``clips``.
+
+    Args:
+        recipe: with a linear member.
+        features: of the clips.
+        clips: the training clips.
+        known_speakers: the clips to judge are of the same speakers, so that what is chosen
+            among ``clips`` may be too.
+
+    Raises:
+        InputError: too few speakers to choose among.
+        MissingExtra: scikit-learn is not installed.
+    """
+    labels = recipe.config.labels
+    if recipe.linear == "vote":
+        return LinearMember.vote(features.vectors, clips, labels)
+    groups = [clip.path if known_speakers else clip.speaker for clip in clips]
+    return LinearMember.wide(features.vectors, clips, labels, groups, recipe.fit.seed)
 
 
 def _logs(chances: Tensor) -> NDArray[np.float32]:

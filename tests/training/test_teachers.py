@@ -97,17 +97,15 @@ def test_depth_weighted_learns_from_a_speech_encoder(
     corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hears = ("--branch", "spectral,semantic", "--encoder", str(encoder), "--layers", "0,1")
-    linear = ("--linear", "--linear-deviations", "--json")
+    linear = ("--linear", "wide", "--copies", "1", "--no-rooms", "--json")
     assert train("depth-weighted", corpus, tmp_path, *SMALL, *hears, *linear) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["corpora"]["emodb"]["mean"]["uar"] > 0.6
     assert set(report["corpora"]["emodb"]["parts"]) == {"network", "linear"}
     weights = load_file(tmp_path / "fold0" / "linear.safetensors")
-    states = weights["semantic 1.mean"]
-    assert {name.split(".")[0] for name in weights} == {"semantic 0", "semantic 1", "acoustic"}
-    assert len(states) == 2 * open_encoder(str(encoder)).width  # means and deviations
-    assert train("depth-weighted", corpus, tmp_path / "y", "--linear-deviations") == 2
-    assert "add --linear" in capsys.readouterr().err
+    assert {name.split(".")[0] for name in weights} == {"side by side"}
+    opened = open_encoder(str(encoder))  # means and deviations of all layers, not of two
+    assert len(weights["side by side.mean"]) == 2 * opened.n_layers * opened.width
     assert train("depth-weighted", corpus, tmp_path / "x", "--branch", "semantic,loud") == 2
     assert "'loud' is no branch" in capsys.readouterr().err
 
