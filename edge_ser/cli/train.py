@@ -187,7 +187,7 @@ def _train_teacher(
         **summarise(found, labels, options.seed),
     }
     if is_first():
-        name = "results.json" if len(found) == len(folds) else f"fold{options.fold}/results.json"
+        name = "results.json" if len(found) == len(folds) else f"fold{chosen[0]}/results.json"
         _write(options.out / name, report)
     return report
 
@@ -220,12 +220,22 @@ def _labels(text: str) -> tuple[str, ...]:
 
 def _clips(values: list[str], labels: tuple[str, ...]) -> list[Clip]:
     from edge_ser.corpora import load_corpus
+    from edge_ser.corpora.survey import EXPECTED_CLIPS
+    from edge_ser.training.progress import say
 
     clips: list[Clip] = []
     for name, folder in corpus_folders(values).items():
-        found = load_corpus(name, folder).with_labels(labels).clips
+        corpus = load_corpus(name, folder)
+        found = corpus.with_labels(labels).clips
         if not found:
             raise InputError(f"{name}: no clip below {folder} has one of the labels {labels}")
+        for line in corpus.left_out():
+            say(line)
+        if len(corpus.clips) < EXPECTED_CLIPS[name]:
+            say(
+                f"{name}: {len(corpus.clips)} of the {EXPECTED_CLIPS[name]} clips of the whole "
+                "corpus are here"
+            )
         clips += found
     return clips
 

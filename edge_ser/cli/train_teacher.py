@@ -123,12 +123,12 @@ def run(
             layers=options.layers,
             skip=options.skip_unreadable,
         )
-        folds, extra = _readable(folds, extra, vectors)
+        folds, extra = _readable(folds, extra, vectors, labels)
         size = len(next(iter(vectors.values()))) * len(labels) + len(labels)
         facts = {"encoder": options.encoder, "layers": options.layers, "parameters": size}
         if options.model == "baseline-egemaps":
             facts = {"parameters": size}
-        return [linear_fold(vectors, fold, extra, labels) for fold in folds], facts
+        return [linear_fold(vectors, fold, _beside(fold, extra), labels) for fold in folds], facts
     from edge_ser.training.processes import is_first, wait_for_first
     from edge_ser.training.teacher_features import load_features
     from edge_ser.training.teachers import build_model, train_teacher_fold
@@ -140,10 +140,15 @@ def run(
     features = load_features(recipe, clips, cache, seed=options.seed, skip=options.skip_unreadable)
     if is_first():
         wait_for_first()
-    folds, extra = _readable(folds, extra, features.spans)
+    folds, extra = _readable(folds, extra, features.spans, labels)
     results = [
         train_teacher_fold(
-            recipe, features, fold, extra, options.out / f"fold{fold.index}", resume=options.resume
+            recipe,
+            features,
+            fold,
+            _beside(fold, extra),
+            options.out / f"fold{fold.index}",
+            resume=options.resume,
         )
         for fold in folds
     ]
@@ -155,10 +160,30 @@ def run(
     }
 
 
+def _beside(fold: Fold, extra: Sequence[Clip]) -> list[Clip]:
+    """The extra clips that ``fold`` may train on; how many may not is said."""
+    from edge_ser.training.progress import say
+
+    allowed = fold.strangers(extra)
+    if len(allowed) < len(extra):
+        say(
+            f"fold {fold.index}: {len(extra) - len(allowed)} extra clips left out of training: "
+            "their speakers are tested"
+        )
+    return allowed
+
+
 def _readable(
-    folds: Sequence[Fold], extra: Sequence[Clip], found: Any
+    folds: Sequence[Fold], extra: Sequence[Clip], found: Any, labels: tuple[str, ...]
 ) -> tuple[list[Fold], list[Clip]]:
+    """Folds and extra clips without what could not be read.
+
+    Raises:
+        InputError: a fold cannot be learnt from or judged any more.
+    """
     from dataclasses import replace
+
+    from edge_ser.corpora.folds import check_classes
 
     kept = [
         replace(
@@ -168,6 +193,7 @@ def _readable(
         )
         for fold in folds
     ]
+    check_classes(kept, labels)
     return kept, [clip for clip in extra if clip in found]
 
 

@@ -11,7 +11,7 @@ from edge_ser.corpora.clips import Corpus
 from edge_ser.corpora.twins import twins
 from edge_ser.errors import InputError
 
-__all__ = ["EXPECTED_SPEAKERS", "Survey", "survey"]
+__all__ = ["EXPECTED_CLIPS", "EXPECTED_SPEAKERS", "Survey", "survey"]
 
 EXPECTED_SPEAKERS = {
     "emodb": 10,
@@ -23,6 +23,17 @@ EXPECTED_SPEAKERS = {
     "kesdy18": 30,
 }
 """Speakers of each whole corpus."""
+
+EXPECTED_CLIPS = {
+    "emodb": 535,
+    "ravdess": 1440,
+    "savee": 480,
+    "cremad": 7442,
+    "tess": 2800,
+    "iemocap": 5531,
+    "kesdy18": 2880,
+}
+"""Clips of each whole corpus that have one of its labels."""
 
 _RATE_HZ = 16_000
 _TOLERANCE_S = 0.5
@@ -53,6 +64,7 @@ class Survey:
         return not (
             self.corpus.foreign
             or self.corpus.missing
+            or self.corpus.repeated
             or self.unreadable
             or self.contradicted
             or self.twins
@@ -60,11 +72,16 @@ class Survey:
         )
 
     def gaps(self) -> list[str]:
-        """Speakers that are absent from the corpus, and labels that a speaker lacks."""
+        """Clips and speakers that are absent from the corpus, and labels that a speaker lacks.
+
+        Not every speaker of a whole corpus has every label (EmoDB).
+        """
         clips, name = self.corpus.clips, self.corpus.naming.corpus
+        if len(clips) >= EXPECTED_CLIPS[name]:
+            return []
         speakers = sorted({clip.speaker for clip in clips})
         labels = sorted(set(self.corpus.naming.emotions.values()))
-        found = []
+        found = [f"{len(clips)} of {EXPECTED_CLIPS[name]} clips are here"]
         if len(speakers) < EXPECTED_SPEAKERS[name]:
             found.append(f"{len(speakers)} of {EXPECTED_SPEAKERS[name]} speakers are here")
         here = {(clip.speaker, clip.label) for clip in clips}
@@ -91,6 +108,7 @@ class Survey:
             "gaps": self.gaps(),
             "missing": list(corpus.missing),
             "refused": [str(path) for path in corpus.foreign],
+            "repeated": [str(path) for path in corpus.repeated],
             "unused_labels": dict(sorted(corpus.unused.items())),
             "unreadable": None if self.unreadable is None else list(self.unreadable),
             "contradicted": list(self.contradicted),

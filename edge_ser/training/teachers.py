@@ -143,7 +143,7 @@ def train_teacher_fold(
         recipe: what to train.
         features: of all clips of the fold and of ``extra``.
         fold: the split.
-        extra: clips of corpora that are never tested on.
+        extra: clips that are never tested on; those of validation speakers are left out.
         out: folder of the fold.
         resume: go on where a killed run was.
     """
@@ -153,7 +153,14 @@ def train_teacher_fold(
     held: Sequence[Clip] = ()
     if recipe.validation_share > 0:
         train, held = split(fold.train, recipe.validation_share, recipe.fit.seed)
-    clips = [*train, *extra]
+    apart = {clip.speaker for clip in held} if fold.protocol != "random" else set()
+    clips = [*train, *(clip for clip in extra if clip.speaker not in apart)]
+    # The quick part first: what it cannot be fitted on is told before hours of training.
+    linear = None
+    if recipe.linear:
+        linear = fit_linear(recipe, features, clips, known_speakers=fold.protocol == "random")
+        if is_first():
+            linear.save(out / "linear.safetensors")
     banded = {
         name: track.statistics(clips)[0]
         for name, track in features.tracks.items()
@@ -195,6 +202,8 @@ def train_teacher_fold(
             out / f"state{member}.pt",
             resume=resume,
             heard=digest(clips, recipe.config.labels),
+            # The same encoder may lie elsewhere; another one may have taken its place.
+            recipe={**recipe.to_dict(), "encoder": features.encoder},
             name=name,
         )
         epoch = max(epoch, fitted.epoch)
@@ -218,10 +227,7 @@ def train_teacher_fold(
             write_text(out / f"history{member}.json", json.dumps(fitted.history, indent=1))
     mean = torch.stack(chances).mean(0)
     parts: dict[str, Tensor] = {}
-    if recipe.linear:
-        linear = fit_linear(recipe, features, clips, known_speakers=fold.protocol == "random")
-        if is_first():
-            linear.save(out / "linear.safetensors")
+    if linear is not None:
         votes = linear.logits(features.vectors, fold.test)
         parts = {"network": mean, "linear": torch.stack([chance(vote) for vote in votes]).mean(0)}
         mean = (parts["network"] + parts["linear"]) / 2

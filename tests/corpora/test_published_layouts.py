@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from edge_ser.cli import main
-from edge_ser.corpora import load_corpus, make_folds
+from edge_ser.corpora import digest, load_corpus, make_folds
+from edge_ser.corpora.folds import random_folds, random_validation_split, validation_split
 from edge_ser.corpora.survey import survey
 from edge_ser.corpora.twins import twins, without_twins
 from edge_ser.errors import InputError, UsageError
@@ -234,7 +235,11 @@ def test_survey_counts_and_names(tmp_path: Path, capsys: pytest.CaptureFixture[s
     touch(root / "holiday.wav")
     found = survey(load_corpus("emodb", root), read_audio=True)
     assert not found.whole
-    assert found.gaps() == ["2 of 10 speakers are here", "emodb:03 has no neutral"]
+    assert found.gaps() == [
+        "13 of 535 clips are here",
+        "2 of 10 speakers are here",
+        "emodb:03 has no neutral",
+    ]
     assert found.seconds == pytest.approx(12 * 0.5)
     assert main(["corpus", "check", str(root), "--corpus", "emodb", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -285,3 +290,67 @@ def test_the_same_audio_never_stands_on_both_sides(tmp_path: Path) -> None:
     assert [len(fold.train) for fold in cleaned] == [3, 3, 4]
     assert extra == []
     assert "fold 0: 08a01Wa.wav left out of training" in said[0]
+    (root / "09a01Aa.wav").write_bytes((root / "03a01Wa.wav").read_bytes())
+    _, _, said = without_twins(folds, [])
+    assert said[0].startswith("the same audio has two labels: ")
+    assert set(said[0].split(": ")[1].split(" = ")) == {
+        "03a01Wa.wav", "08a01Wa.wav", "09a01Aa.wav",
+    }  # fmt: skip
+
+
+def test_a_corpus_that_was_unpacked_twice_counts_once(tmp_path: Path) -> None:
+    emodb(tmp_path / "wav")
+    emodb(tmp_path / "wav" / "again" / "wav")
+    touch(tmp_path / "wav" / "03a01Wa.flac")
+    corpus = load_corpus("emodb", tmp_path)
+    assert len(corpus.clips) == 14
+    assert len(corpus.repeated) == 15
+    assert corpus.left_out()[0].startswith("emodb: 15 files have the name of another one")
+    twice = write_iemocap(tmp_path / "usc")
+    once = load_corpus("iemocap", twice).clips
+    write_iemocap(tmp_path / "usc" / "IEMOCAP_full_release")
+    again = load_corpus("iemocap", twice)
+    assert [clip.path.name for clip in again.clips] == [clip.path.name for clip in once]
+    assert len(again.repeated) == len(once)
+
+
+def test_links_are_followed_and_dead_ones_are_clips(tmp_path: Path) -> None:
+    emodb(tmp_path / "elsewhere", ("03",))
+    root = emodb(tmp_path / "root", ("08",))
+    (root / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(root)
+    (root / "09a01Wa.wav").symlink_to(tmp_path / "never copied.wav")
+    clips = load_corpus("emodb", root).clips
+    assert len(clips) == 15
+    assert {clip.speaker for clip in clips} == {"emodb:03", "emodb:08", "emodb:09"}
+    assert not twins(clips)  # all are empty or away, and no error
+
+
+def test_what_was_taught_is_told_by_speakers_too(tmp_path: Path) -> None:
+    for speaker in ("DC", "JE"):
+        for name in ("a01", "n02"):
+            touch(tmp_path / speaker / f"{name}.wav")
+    clips = load_corpus("savee", tmp_path).clips
+    assert digest(clips[:2], ("anger",)) != digest(clips[2:], ("anger",))
+    korean = tmp_path / "ko" / "F01_angry_\udcbe\udcc8.wav"  # a name in EUC-KR
+    assert digest(load_corpus("kesdy18", touch(korean).parent).clips, ("anger",))
+
+
+def test_extra_clips_of_tested_speakers_are_no_help(tmp_path: Path) -> None:
+    clips = load_corpus("emodb", emodb(tmp_path / "a")).clips
+    other = load_corpus("emodb", emodb(tmp_path / "b", ("03", "09"))).clips
+    fold = make_folds("leave-one-speaker-out", clips, 0, 0, ("anger", "fear"))[0]
+    assert {clip.speaker for clip in fold.strangers(other)} == {"emodb:09"}
+    shared = make_folds("random", clips, 2, 0, ("anger",))[0]
+    tested = {clip.path.name for clip in shared.test}
+    assert not {clip.path.name for clip in shared.strangers(other)} & tested
+    assert len(shared.strangers(other)) > 7
+
+
+def test_validation_and_random_folds_that_cannot_be(tmp_path: Path) -> None:
+    clips = load_corpus("emodb", emodb(tmp_path, ("03",))).clips
+    with pytest.raises(UsageError, match="no speaker can be held back"):
+        validation_split(clips, 0.2)
+    assert len(random_validation_split(clips, 0.01)[1]) == 1
+    with pytest.raises(UsageError, match="from 2 to 7 folds"):
+        random_folds(clips, 8)
