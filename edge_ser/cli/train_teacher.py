@@ -109,6 +109,12 @@ def run(
     labels: tuple[str, ...],
 ) -> tuple[list[FoldResult], dict[str, Any]]:
     """Train on each of ``folds``; the results, and what to note beside them."""
+    from edge_ser.training.progress import say
+
+    tested = {clip.speaker for fold in folds for clip in fold.test}
+    apart = sum(clip.speaker in tested for clip in extra)
+    if apart:
+        say(f"{apart} extra clips are left out of each fold in which their speakers are tested")
     heard = {clip for fold in folds for clip in (*fold.train, *fold.test)} | set(extra)
     clips = sorted(heard, key=lambda clip: (clip.corpus, clip.path))
     cache = options.cache or options.out / "cache"

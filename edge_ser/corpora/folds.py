@@ -13,6 +13,7 @@ from edge_ser.errors import InputError, UsageError
 __all__ = [
     "PROTOCOLS",
     "Fold",
+    "apart_from",
     "check_classes",
     "held_out_corpora",
     "leave_one_out",
@@ -54,6 +55,12 @@ class Fold:
                     f"fold {self.index} calls itself {self.protocol}, but {sorted(both)[0]} "
                     "is in its training and its test part"
                 )
+
+
+def apart_from(clips: Sequence[Clip], *parts: Sequence[Clip]) -> list[Clip]:
+    """Those of ``clips`` whose speakers are in none of ``parts``, such as a fold's test part."""
+    speakers = {clip.speaker for part in parts for clip in part}
+    return [clip for clip in clips if clip.speaker not in speakers]
 
 
 def speaker_folds(clips: Sequence[Clip], n_folds: int, seed: int = 0) -> list[Fold]:

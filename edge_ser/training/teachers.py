@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_ser.corpora import Clip, Fold, digest, validation_split
-from edge_ser.corpora.folds import random_validation_split
+from edge_ser.corpora.folds import apart_from, random_validation_split
 from edge_ser.files import replace_file, write_text
 from edge_ser.models.cross_attention import CrossAttentionModel
 from edge_ser.models.depth_weighted import DepthWeightedConfig, DepthWeightedModel
@@ -143,7 +143,8 @@ def train_teacher_fold(
         recipe: what to train.
         features: of all clips of the fold and of ``extra``.
         fold: the split.
-        extra: clips of corpora that are never tested on.
+        extra: clips that are never tested on; those of the fold's test and validation
+            speakers are left out.
         out: folder of the fold.
         resume: go on where a killed run was.
     """
@@ -153,7 +154,7 @@ def train_teacher_fold(
     held: Sequence[Clip] = ()
     if recipe.validation_share > 0:
         train, held = split(fold.train, recipe.validation_share, recipe.fit.seed)
-    clips = [*train, *extra]
+    clips = [*train, *apart_from(extra, fold.test, held)]
     banded = {
         name: track.statistics(clips)[0]
         for name, track in features.tracks.items()
