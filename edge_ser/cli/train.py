@@ -187,7 +187,7 @@ def _train_teacher(
         **summarise(found, labels, options.seed),
     }
     if is_first():
-        name = "results.json" if len(found) == len(folds) else f"fold{options.fold}/results.json"
+        name = "results.json" if len(found) == len(folds) else f"fold{chosen[0]}/results.json"
         _write(options.out / name, report)
     return report
 

@@ -25,7 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the models in ``MODELS``."""
     both = parser.add_argument_group("cross-attention and depth-weighted")
     both.add_argument(
-        "--width", type=whole(8, 4096), metavar="N", help="channels (default: the paper's)"
+        "--width",
+        type=whole(8, 4096),
+        metavar="N",
+        help="channels, a multiple of 32 (default: full size, 256 and 128)",
     )
     both.add_argument("--copies", type=int, default=0, metavar="N", help="augmented copies a clip")
     both.add_argument(
@@ -66,7 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="hidden states to take (default: all)",
     )
     cross.add_argument(
-        "--acoustic", default="mfcc", choices=["mfcc", "spectrogram", "logmel"], help="(mfcc)"
+        "--acoustic",
+        default="mfcc",
+        choices=["mfcc", "spectrogram", "logmel"],
+        help="(default: mfcc)",
     )
     cross.add_argument(
         "--functionals", action="store_true", help="eGeMAPS functionals at the classifier"
@@ -77,9 +83,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cross.add_argument("--one-way", action="store_true", help="only the acoustic branch attends")
     cross.add_argument("--no-feature-encoder", action="store_true", help="as in CA-SER")
     deep = parser.add_argument_group("depth-weighted")
-    deep.add_argument("--fusion", default="parallel", choices=["parallel", "progressive"])
-    deep.add_argument("--depth-weights", default="static", choices=["static", "dynamic", "uniform"])
-    deep.add_argument("--depths", default="shallow,intermediate,high", metavar="D,…")
+    deep.add_argument(
+        "--fusion",
+        default="parallel",
+        choices=["parallel", "progressive"],
+        help="whether a depth's fusion hears that of the depth before it (default: parallel)",
+    )
+    deep.add_argument(
+        "--depth-weights",
+        default="static",
+        choices=["static", "dynamic", "uniform"],
+        help="learnt constants, decided by each clip, or all equal (default: static)",
+    )
+    deep.add_argument(
+        "--depths",
+        default="shallow,intermediate,high",
+        metavar="D,…",
+        help="the depths that are fused (default: shallow,intermediate,high)",
+    )
     deep.add_argument(
         "--branch",
         type=_branches,
