@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         choices=["vote", "wide"],
         help="linear discriminants have half of the say: a vote of one for each layer (default), "
-        "or one that hears means and deviations of all layers side by side in all copies (wide), "
+        "or one that hears means and deviations of all layers side by side in four voices (wide), "
         "better where the speakers are known",
     )
     both.add_argument("--members", type=int, default=1, metavar="N", help="seeds averaged a fold")

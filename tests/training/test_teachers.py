@@ -99,7 +99,7 @@ def test_depth_weighted_learns_from_a_speech_encoder(
     corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hears = ("--branch", "spectral,semantic", "--encoder", str(encoder), "--layers", "0,1")
-    linear = ("--linear", "wide", "--copies", "1", "--no-rooms", "--json")
+    linear = ("--linear", "wide", "--json")
     assert train("depth-weighted", corpus, tmp_path, *SMALL, *hears, *linear) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["corpora"]["emodb"]["mean"]["uar"] > 0.6
