@@ -25,7 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the models in ``MODELS``."""
     both = parser.add_argument_group("cross-attention and depth-weighted")
     both.add_argument(
-        "--width", type=whole(8, 4096), metavar="N", help="channels (default: the paper's)"
+        "--width",
+        type=whole(8, 4096),
+        metavar="N",
+        help="channels, a multiple of 32 (default: full size, 256 and 128)",
     )
     both.add_argument("--copies", type=int, default=0, metavar="N", help="augmented copies a clip")
     both.add_argument(
@@ -38,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         choices=["vote", "wide"],
         help="linear discriminants have half of the say: a vote of one for each layer (default), "
-        "or one that hears means and deviations of all layers side by side in all copies (wide), "
+        "or one that hears means and deviations of all layers side by side in four voices (wide), "
         "better where the speakers are known",
     )
     both.add_argument("--members", type=int, default=1, metavar="N", help="seeds averaged a fold")
@@ -66,7 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="hidden states to take (default: all)",
     )
     cross.add_argument(
-        "--acoustic", default="mfcc", choices=["mfcc", "spectrogram", "logmel"], help="(mfcc)"
+        "--acoustic",
+        default="mfcc",
+        choices=["mfcc", "spectrogram", "logmel"],
+        help="(default: mfcc)",
     )
     cross.add_argument(
         "--functionals", action="store_true", help="eGeMAPS functionals at the classifier"
@@ -77,9 +83,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cross.add_argument("--one-way", action="store_true", help="only the acoustic branch attends")
     cross.add_argument("--no-feature-encoder", action="store_true", help="as in CA-SER")
     deep = parser.add_argument_group("depth-weighted")
-    deep.add_argument("--fusion", default="parallel", choices=["parallel", "progressive"])
-    deep.add_argument("--depth-weights", default="static", choices=["static", "dynamic", "uniform"])
-    deep.add_argument("--depths", default="shallow,intermediate,high", metavar="D,…")
+    deep.add_argument(
+        "--fusion",
+        default="parallel",
+        choices=["parallel", "progressive"],
+        help="whether a depth's fusion hears that of the depth before it (default: parallel)",
+    )
+    deep.add_argument(
+        "--depth-weights",
+        default="static",
+        choices=["static", "dynamic", "uniform"],
+        help="learnt constants, decided by each clip, or all equal (default: static)",
+    )
+    deep.add_argument(
+        "--depths",
+        default="shallow,intermediate,high",
+        metavar="D,…",
+        help="the depths that are fused (default: shallow,intermediate,high)",
+    )
     deep.add_argument(
         "--branch",
         type=_branches,
@@ -109,6 +130,12 @@ def run(
     labels: tuple[str, ...],
 ) -> tuple[list[FoldResult], dict[str, Any]]:
     """Train on each of ``folds``; the results, and what to note beside them."""
+    from edge_ser.training.progress import say
+
+    tested = {clip.speaker for fold in folds for clip in fold.test}
+    apart = sum(clip.speaker in tested for clip in extra)
+    if apart:
+        say(f"{apart} extra clips are left out of each fold in which their speakers are tested")
     heard = {clip for fold in folds for clip in (*fold.train, *fold.test)} | set(extra)
     clips = sorted(heard, key=lambda clip: (clip.corpus, clip.path))
     cache = options.cache or options.out / "cache"
@@ -128,7 +155,7 @@ def run(
         facts = {"encoder": options.encoder, "layers": options.layers, "parameters": size}
         if options.model == "baseline-egemaps":
             facts = {"parameters": size}
-        return [linear_fold(vectors, fold, _beside(fold, extra), labels) for fold in folds], facts
+        return [linear_fold(vectors, fold, extra, labels) for fold in folds], facts
     from edge_ser.training.processes import is_first, wait_for_first
     from edge_ser.training.teacher_features import load_features
     from edge_ser.training.teachers import build_model, train_teacher_fold
@@ -146,7 +173,7 @@ def run(
             recipe,
             features,
             fold,
-            _beside(fold, extra),
+            extra,
             options.out / f"fold{fold.index}",
             resume=options.resume,
         )
@@ -158,19 +185,6 @@ def run(
         "members": options.members,
         "recipe": recipe.to_dict(),
     }
-
-
-def _beside(fold: Fold, extra: Sequence[Clip]) -> list[Clip]:
-    """The extra clips that ``fold`` may train on; how many may not is said."""
-    from edge_ser.training.progress import say
-
-    allowed = fold.strangers(extra)
-    if len(allowed) < len(extra):
-        say(
-            f"fold {fold.index}: {len(extra) - len(allowed)} extra clips left out of training: "
-            "their speakers are tested"
-        )
-    return allowed
 
 
 def _readable(

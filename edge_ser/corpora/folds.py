@@ -13,6 +13,7 @@ from edge_ser.errors import InputError, UsageError
 __all__ = [
     "PROTOCOLS",
     "Fold",
+    "apart_from",
     "check_classes",
     "held_out_corpora",
     "leave_one_out",
@@ -44,17 +45,6 @@ class Fold:
     train: tuple[Clip, ...]
     test: tuple[Clip, ...]
 
-    def strangers(self, clips: Sequence[Clip]) -> list[Clip]:
-        """Those of ``clips`` that may be trained on beside this fold.
-
-        Nobody who is tested, or no clip by its name where the protocol shares speakers.
-        """
-        if self.protocol == "random":
-            names = {(clip.speaker, clip.path.stem) for clip in self.test}
-            return [clip for clip in clips if (clip.speaker, clip.path.stem) not in names]
-        speakers = {clip.speaker for clip in self.test}
-        return [clip for clip in clips if clip.speaker not in speakers]
-
     def __post_init__(self) -> None:
         for part, clips in (("train", self.train), ("test", self.test)):
             if not clips:
@@ -68,6 +58,12 @@ class Fold:
                     f"fold {self.index} calls itself {self.protocol}, but {sorted(both)[0]} "
                     "is in its training and its test part"
                 )
+
+
+def apart_from(clips: Sequence[Clip], *parts: Sequence[Clip]) -> list[Clip]:
+    """Those of ``clips`` whose speakers are in none of ``parts``, such as a fold's test part."""
+    speakers = {clip.speaker for part in parts for clip in part}
+    return [clip for clip in clips if clip.speaker not in speakers]
 
 
 def speaker_folds(clips: Sequence[Clip], n_folds: int, seed: int = 0) -> list[Fold]:

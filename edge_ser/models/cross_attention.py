@@ -13,6 +13,7 @@ from edge_ser.models.utterance import (
     AttentivePool,
     Standardise,
     TransformerBlock,
+    check_width,
     halve_mask,
     pool_frames,
     pool_tokens,
@@ -26,13 +27,15 @@ __all__ = ["CrossAttentionConfig", "CrossAttentionModel"]
 class CrossAttentionConfig:
     """Shape of the model; the defaults are the reconstruction at full size.
 
+    The publication tells no sizes: these are ours. Dropout is left to the recipe.
+
     Attributes:
         acoustic_rows: rows of the acoustic features, 40 for MFCC, 201 for a spectrogram.
         semantic_layers: hidden states of the speech encoder that are weighted and summed.
         semantic_width: width of a hidden state.
         two_way: also let the semantic branch attend to the acoustic one.
         feature_encoder: convolutions before the acoustic self-attention; without them the
-            frames are only projected, as in the forerunner CA-SER.
+            frames are only projected (in pairs), as in the forerunner CA-SER.
         pool: tokens of either branch (50 and, of most encoders, 40 to 50 a second) that are
             averaged into one before anything attends: 2 costs half as much.
         utterance_rows: hand-crafted values of the whole clip (eGeMAPS functionals) that join
@@ -57,8 +60,7 @@ class CrossAttentionConfig:
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
-        if self.width % self.heads or self.width % 2:
-            raise ValueError(f"width {self.width} must be even and split into {self.heads} heads")
+        check_width(self.width, self.heads)
         if self.pool < 1:
             raise ValueError(f"pool must be at least 1, got {self.pool}")
 

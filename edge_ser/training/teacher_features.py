@@ -25,6 +25,9 @@ from edge_ser.training.tracks import Spans, Track, speech_spans
 
 __all__ = ["TeacherFeatures", "load_features"]
 
+_LINEAR_VOICES = 3
+"""Other voices in which the wide linear member hears each clip, whatever the network hears."""
+
 
 @dataclass(frozen=True)
 class TeacherFeatures:
@@ -69,8 +72,12 @@ def load_features(
     if recipe.linear == "vote":
         vectors = separate(tracks, spans, list(spans))
     elif recipe.linear == "wide":
-        states = layer_statistics(recipe.encoder, spans, cache, copies) if encoder else None
-        vectors = side_by_side(tracks, spans, list(spans), states)
+        voices = Copies(_LINEAR_VOICES, seed, rooms=False)
+        heard, parts = tracks, spans
+        if copies != voices:
+            heard, parts, _ = _heard(recipe, clips, cache, voices, skip=skip)
+        states = layer_statistics(recipe.encoder, parts, cache, voices) if encoder else None
+        vectors = side_by_side(heard, parts, list(parts), states)
     return TeacherFeatures(tracks, spans, encoder, vectors)
 
 

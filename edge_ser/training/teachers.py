@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_ser.corpora import Clip, Fold, digest, validation_split
-from edge_ser.corpora.folds import random_validation_split
+from edge_ser.corpora.folds import apart_from, random_validation_split
 from edge_ser.files import replace_file, write_text
 from edge_ser.models.cross_attention import CrossAttentionModel
 from edge_ser.models.depth_weighted import DepthWeightedConfig, DepthWeightedModel
@@ -143,7 +143,8 @@ def train_teacher_fold(
         recipe: what to train.
         features: of all clips of the fold and of ``extra``.
         fold: the split.
-        extra: clips that are never tested on; those of validation speakers are left out.
+        extra: clips that are never tested on; those of the fold's test and validation
+            speakers are left out.
         out: folder of the fold.
         resume: go on where a killed run was.
     """
@@ -153,8 +154,7 @@ def train_teacher_fold(
     held: Sequence[Clip] = ()
     if recipe.validation_share > 0:
         train, held = split(fold.train, recipe.validation_share, recipe.fit.seed)
-    apart = {clip.speaker for clip in held} if fold.protocol != "random" else set()
-    clips = [*train, *(clip for clip in extra if clip.speaker not in apart)]
+    clips = [*train, *apart_from(extra, fold.test, held)]
     # The quick part first: what it cannot be fitted on is told before hours of training.
     linear = None
     if recipe.linear:

@@ -336,17 +336,6 @@ def test_what_was_taught_is_told_by_speakers_too(tmp_path: Path) -> None:
     assert digest(load_corpus("kesdy18", touch(korean).parent).clips, ("anger",))
 
 
-def test_extra_clips_of_tested_speakers_are_no_help(tmp_path: Path) -> None:
-    clips = load_corpus("emodb", emodb(tmp_path / "a")).clips
-    other = load_corpus("emodb", emodb(tmp_path / "b", ("03", "09"))).clips
-    fold = make_folds("leave-one-speaker-out", clips, 0, 0, ("anger", "fear"))[0]
-    assert {clip.speaker for clip in fold.strangers(other)} == {"emodb:09"}
-    shared = make_folds("random", clips, 2, 0, ("anger",))[0]
-    tested = {clip.path.name for clip in shared.test}
-    assert not {clip.path.name for clip in shared.strangers(other)} & tested
-    assert len(shared.strangers(other)) > 7
-
-
 def test_validation_and_random_folds_that_cannot_be(tmp_path: Path) -> None:
     clips = load_corpus("emodb", emodb(tmp_path, ("03",))).clips
     with pytest.raises(UsageError, match="no speaker can be held back"):
