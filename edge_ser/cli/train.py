@@ -97,9 +97,12 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
+    from edge_ser.files import check_writable
+
     need_training_packages()
     _refuse_idle_flags(options)
     labels, tested, extra, folds, chosen = selection(options)
+    check_writable(options.out / "results.json")
     if options.model == "student":
         report = train_student.run(options, folds, chosen, tested, extra, labels)
     else:
@@ -124,9 +127,10 @@ def _refuse_idle_flags(options: argparse.Namespace) -> None:
     idle: tuple[str, ...] = () if options.model == "student" else ("warp", "voices", "clean_share")
     if options.model.startswith("baseline-"):
         idle += learning.FLAGS
-    for flag in idle:
-        if getattr(options, flag) is not None:
-            raise UsageError(f"--{flag.replace('_', '-')} has no part in training {options.model}")
+    used = [flag for flag in idle if getattr(options, flag) is not None]
+    used += train_teacher.idle_flags(options)
+    if used:
+        raise UsageError(f"--{used[0].replace('_', '-')} has no part in training {options.model}")
 
 
 def selection(

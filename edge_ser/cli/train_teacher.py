@@ -15,10 +15,15 @@ if TYPE_CHECKING:
     from edge_ser.training.results import FoldResult
     from edge_ser.training.teacher_recipe import TeacherRecipe
 
-__all__ = ["MODELS", "add_arguments", "run"]
+__all__ = ["MODELS", "add_arguments", "idle_flags", "run"]
 
 BRANCHES = ("spectral", "cepstral", "semantic")
 MODELS = ("cross-attention", "depth-weighted", "baseline-egemaps", "baseline-encoder")
+OF_NETWORKS = ("width", "copies", "no_rooms", "linear", "members", "validation")
+OF_ONE_MODEL = {
+    "cross-attention": ("acoustic", "functionals", "pool", "one_way", "no_feature_encoder"),
+    "depth-weighted": ("fusion", "depth_weights", "depths", "branch"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +114,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="any of spectral, cepstral and semantic, the last hearing --encoder, or both for the "
         "first two (default: both)",
     )
+
+
+def idle_flags(options: argparse.Namespace) -> list[str]:
+    """Flags of this module that were used and that the chosen model would not heed.
+
+    ``--encoder`` and ``--layers`` may stand in the flags that several models share.
+    """
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    unused = parser.parse_args([])
+    heeded = {"skip_unreadable"} if options.model != "student" else set()
+    if options.model in OF_ONE_MODEL:
+        heeded |= {*OF_NETWORKS, *OF_ONE_MODEL[options.model]}
+    known = ["skip_unreadable", *OF_NETWORKS, *(f for some in OF_ONE_MODEL.values() for f in some)]
+    return [
+        flag
+        for flag in known
+        if flag not in heeded and getattr(options, flag) != getattr(unused, flag)
+    ]
 
 
 def _branches(text: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ __all__ = ["TransformersEncoder"]
 
 RATE_HZ = 16_000
 _WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin", "*.index.json")
+_ONLY_FOR_TRAINING = {"masked_spec_embed"}
 _SHORTEST_S = 0.1
 
 
@@ -54,21 +55,28 @@ class TransformersEncoder:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                self.model: Any = transformers.AutoModel.from_pretrained(
-                    str(folder) if folder.is_dir() else name
+                loaded: Any = transformers.AutoModel.from_pretrained(
+                    str(folder) if folder.is_dir() else name,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,
                 )
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except Exception as error:  # what the readers of weights raise has no common type
+            lines = str(error).strip().splitlines() or [""]
+            reason = (
+                lines[0] if isinstance(error, OSError) else f"{type(error).__name__}: {lines[0]}"
+            )
             raise InputError(
                 f"encoder {name}: cannot be loaded ({reason}); give a folder with config.json "
                 "and weights, or a hub name that can be reached"
             ) from error
+        self.model: Any = loaded[0]
         config = self.model.config
         if not getattr(config, "conv_stride", None):
             raise InputError(
                 f"encoder {name}: a {config.model_type} model takes no waveform; "
                 "wav2vec2, hubert, wavlm and the like do"
             )
+        _check_loaded(name, loaded[1])
         self._standardise = _wants_unit_variance(folder, config, name)
         n_states = config.num_hidden_layers + 1
         self.layers = tuple(range(n_states) if layers is None else layers)
@@ -112,6 +120,17 @@ def _check_folder(folder: Path) -> None:
         )
 
 
+def _check_loaded(name: str, about: Any) -> None:
+    """Refuse a model of which transformers made up some weights at random."""
+    sizes = [str(entry[0]) for entry in about.get("mismatched_keys", ())]
+    lacking = sorted({*about.get("missing_keys", ()), *sizes} - _ONLY_FOR_TRAINING)
+    if lacking:
+        raise InputError(
+            f"encoder {name}: {len(lacking)} of its weights are missing or of another size than "
+            f"config.json says (first: {lacking[0]}); copy the whole model folder"
+        )
+
+
 def _wants_unit_variance(folder: Path, config: Any, name: str) -> bool:
     """Whether samples are standardised, and that the sample rate is ours."""
     import json
@@ -128,8 +147,17 @@ def _wants_unit_variance(folder: Path, config: Any, name: str) -> bool:
         import transformers
 
         extractor: Any = transformers.AutoFeatureExtractor
-        settings = extractor.from_pretrained(name).to_dict()
-    rate = settings.get("sampling_rate", RATE_HZ)
+        try:
+            settings = extractor.from_pretrained(name).to_dict()
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"encoder {name}: its preprocessor_config.json cannot be loaded ({reason}); give a "
+                "local folder of the model"
+            ) from error
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: holds no settings by name")
+    rate = settings.get("sampling_rate", getattr(config, "sampling_rate", RATE_HZ))
     if rate != RATE_HZ:
         raise InputError(
             f"encoder {name}: was trained at {rate} Hz; only encoders at {RATE_HZ} Hz can be "
