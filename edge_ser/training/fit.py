@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -16,17 +16,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from edge_ser.errors import InputError, UsageError
-from edge_ser.files import replace_file
 from edge_ser.training.processes import engine
 from edge_ser.training.progress import say
+from edge_ser.training.run_state import check_same_run, read_state, save_state
 
 __all__ = ["FitSettings", "Fitted", "fit"]
-
-_STATE_KEYS = (
-    "model", "average", "optimizer", "scheduler", "rng", "best", "best_score", "best_epoch",
-    "epoch", "history",
-)  # fmt: skip
-
 
 B = TypeVar("B")
 B_co = TypeVar("B_co", covariant=True)
@@ -85,6 +79,7 @@ def fit(
     resume: bool = False,
     name: str = "training",
     heard: str = "",
+    recipe: Mapping[str, Any] | None = None,
     fabric: Any = None,
 ) -> Fitted:
     """Train ``model`` in place and return its averaged weights of the best epoch.
@@ -99,6 +94,8 @@ def fit(
         state_path: file of the saved state.
         heard: digest of the training clips; a state that heard others is not resumed, for
             it could be tested on speakers that it knows.
+        recipe: JSON-ready, all else that decides what is learnt; a state of other settings or
+            of another recipe is not resumed, for it would be reported as one of these.
         fabric: a launched ``lightning_fabric.Fabric`` with several processes, each of which
             calls this with the same arguments; default that of ``processes.engine``. The
             processes share the batches of an epoch, so an epoch has as many optimizer steps
@@ -106,7 +103,8 @@ def fit(
             decides holds for all.
 
     Raises:
-        InputError: the saved state is of another model, heard other clips, or cannot be written.
+        InputError: the saved state is of another model, heard other clips, was learnt by other
+            settings, or cannot be written.
     """
     if fabric is None:
         fabric = engine()
@@ -127,18 +125,14 @@ def fit(
     )
     wrapped, optimizer = fabric.setup(model, optimizer)
     average.to(fabric.device)
+    told = {"settings": json.dumps(asdict(settings)), "recipe": json.dumps(recipe or {})}
     best: dict[str, Tensor] | None = None
     best_score, best_epoch, history, first = -math.inf, 0, list[dict[str, float]](), 1
     if not resume and state_path.exists() and rank == 0:
         say(f"{name}: begins anew and replaces the run in {state_path.parent} (--resume goes on)")
     if resume and state_path.exists():
-        state = _read_state(state_path, fabric.device)
-        if state.get("heard") != heard:
-            raise InputError(
-                f"{state_path}: was trained on other clips or labels (another --seed, --folds, "
-                "--labels, --protocol or --data), so it cannot be resumed; give the same ones, "
-                "take another --out, or leave --resume away to start anew"
-            )
+        state = read_state(state_path, fabric.device)
+        check_same_run(state_path, state, heard, told)
         try:
             model.load_state_dict(state["model"])
         except RuntimeError as error:
@@ -206,10 +200,10 @@ def fit(
                 "best_epoch": best_epoch,
                 "epoch": epoch,
                 "history": json.dumps(history),
-                "settings": json.dumps(asdict(settings)),
                 "heard": heard,
+                **told,
             }
-            _save_state(state_path, state)
+            save_state(state_path, state)
             shown = "  ".join(
                 f"{k} {v:.4f}" for k, v in record.items() if k not in ("epoch", "seconds")
             )
@@ -264,32 +258,3 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
         {"params": decayed, "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-
-
-def _read_state(path: Path, device: torch.device) -> dict[str, Any]:
-    """The state that :func:`_save_state` wrote.
-
-    Raises:
-        InputError: the file is damaged or something else.
-    """
-    try:
-        state = torch.load(path, weights_only=True, map_location=device)
-    # torch.load has no error of its own; whatever it raises, the file is not what was saved.
-    except Exception as error:
-        said = str(error).partition("\n")[0] or type(error).__name__
-        raise InputError(
-            f"{path}: cannot be read as the state of a training ({said}); delete it or leave "
-            "--resume away to start anew"
-        ) from error
-    lacking = [key for key in _STATE_KEYS if not isinstance(state, dict) or key not in state]
-    if lacking:
-        raise InputError(
-            f"{path}: is no state of a training, it lacks {lacking[0]!r}; delete it or leave "
-            "--resume away to start anew"
-        )
-    return cast("dict[str, Any]", state)
-
-
-def _save_state(path: Path, state: dict[str, Any]) -> None:
-    with replace_file(path) as file:
-        torch.save(state, file)

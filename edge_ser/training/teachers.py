@@ -195,7 +195,8 @@ def train_teacher_fold(
             settings,
             out / f"state{member}.pt",
             resume=resume,
-            heard=digest(clips, recipe.config.labels),
+            heard=digest(clips, labels),
+            recipe=recipe.of_a_member(features.encoder),
             name=name,
         )
         epoch = max(epoch, fitted.epoch)

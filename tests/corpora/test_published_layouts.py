@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_ser.cli import main
-from edge_ser.corpora import load_corpus, make_folds
+from edge_ser.corpora import digest, load_corpus, make_folds
 from edge_ser.corpora.survey import survey
 from edge_ser.corpora.twins import twins, without_twins
 from edge_ser.errors import InputError, UsageError
@@ -47,6 +47,19 @@ def test_savee_in_folders_and_flat(tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     touch(flat / "JE_sa07.wav")
     assert labels_of("savee", flat) == {"JE_sa07.wav": ("savee:JE", "sadness")}
+
+
+def test_clips_of_one_name_are_known_by_their_speakers(tmp_path: Path) -> None:
+    """Or a state that heard DC could be resumed where DC is tested."""
+    for speaker in ("DC", "JE", "JK"):
+        touch(tmp_path / speaker / "a01.wav")
+        touch(tmp_path / "flat" / f"{speaker}_a01.wav")
+    clips = load_corpus("savee", tmp_path).clips
+    folders = [clip for clip in clips if clip.path.parent.name != "flat"]
+    flat = [clip for clip in clips if clip.path.parent.name == "flat"]
+    for some in (folders, flat):
+        assert digest(some[:2], ("anger",)) != digest(some[1:], ("anger",))
+        assert digest(some[:2], ("anger",)) == digest(some[1::-1], ("anger",))
 
 
 def test_cremad(tmp_path: Path) -> None:

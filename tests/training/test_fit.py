@@ -113,6 +113,28 @@ def test_what_heard_other_clips_is_not_resumed(tmp_path: Path) -> None:
         )  # fmt: skip
 
 
+def test_what_was_learnt_otherwise_is_not_resumed(tmp_path: Path) -> None:
+    """Its results would be told as those of the new flags."""
+    path = tmp_path / "state.pt"
+
+    def again(settings: FitSettings, recipe: dict[str, object], resume: bool = True) -> Fitted:
+        return fit(
+            network(), Points(), loss, accuracy, settings, path, resume=resume, recipe=recipe
+        )
+
+    first = again(SETTINGS, {"copies": 1, "config": {"dropout": 0.1}}, resume=False)
+    for settings, recipe, message in (
+        (replace(SETTINGS, learning_rate=0.5), {}, "learning_rate 0.05, not 0.5"),
+        (SETTINGS, {"copies": 2}, "copies 1, not 2"),
+        (SETTINGS, {"config": {"dropout": 0.3}}, "dropout 0.1, not 0.3"),
+    ):
+        with pytest.raises(InputError, match=message):
+            again(settings, recipe)
+    # A state of before a setting was there goes on.
+    same = again(SETTINGS, {"copies": 1, "rooms": True})
+    assert all(torch.equal(weights(same)[k], v) for k, v in weights(first).items())
+
+
 def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
     fitted = fit(network(), Points(), loss, None, SETTINGS, tmp_path / "state.pt")
     assert fitted.epoch == SETTINGS.epochs
