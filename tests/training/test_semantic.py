@@ -159,6 +159,22 @@ def test_broken_encoder_folders_are_refused(hubert: Path, tmp_path: Path) -> Non
         open_encoder(str(bare))
 
 
+def test_weights_of_another_model_are_refused(hubert: Path, tmp_path: Path) -> None:
+    """transformers would fill what is missing with chance."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(hubert / "model.safetensors")
+    (tmp_path / "config.json").write_text((hubert / "config.json").read_text())
+    fewer = {name: tensor for name, tensor in weights.items() if "layers.1." not in name}
+    save_file(fewer, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"lacks \d+ of the model's weights"):
+        open_encoder(str(tmp_path))
+    whole = (hubert / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot be loaded"):
+        open_encoder(str(tmp_path))
+
+
 class Spectrum:
     identity = "spectrum"
     rate_hz = RATE

@@ -51,18 +51,7 @@ class TransformersEncoder:
         folder = Path(name).expanduser()
         if folder.is_dir():
             _check_folder(folder)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self.model: Any = transformers.AutoModel.from_pretrained(
-                    str(folder) if folder.is_dir() else name
-                )
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(
-                f"encoder {name}: cannot be loaded ({reason}); give a folder with config.json "
-                "and weights, or a hub name that can be reached"
-            ) from error
+        self.model: Any = _load(transformers, str(folder) if folder.is_dir() else name)
         config = self.model.config
         if not getattr(config, "conv_stride", None):
             raise InputError(
@@ -100,6 +89,44 @@ class TransformersEncoder:
             states = self.model(values, output_hidden_states=True).hidden_states
             chosen = torch.cat([states[layer] for layer in self.layers])
         return np.asarray(chosen.float().cpu().numpy(), np.float16)
+
+
+def _load(transformers: Any, name: str) -> Any:
+    """The model with all of its weights.
+
+    Raises:
+        InputError: it cannot be loaded, or the file lacks weights, which transformers would
+            fill with chance.
+    """
+    from safetensors import SafetensorError
+
+    logs = transformers.utils.logging
+    level = logs.get_verbosity()
+    logs.set_verbosity_error()  # what it would warn of is told here
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model, found = transformers.AutoModel.from_pretrained(name, output_loading_info=True)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"encoder {name}: cannot be loaded ({reason}); give a folder with config.json "
+            "and weights, or a hub name that can be reached"
+        ) from error
+    finally:
+        logs.set_verbosity(level)
+    # A frozen encoder is never masked, so what it would put in place of a mask may be missing;
+    # the parametrised position weights have other names in older files, which are understood.
+    harmless = ("masked_spec_embed", ".parametrizations.")
+    lacking = sorted(
+        key for key in found["missing_keys"] if not any(word in key for word in harmless)
+    )
+    if lacking:
+        raise InputError(
+            f"encoder {name}: its file lacks {len(lacking)} of the model's weights (first: "
+            f"{lacking[0]}); it belongs to another config.json, or to another model"
+        )
+    return model
 
 
 def _check_folder(folder: Path) -> None:
