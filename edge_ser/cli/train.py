@@ -220,12 +220,19 @@ def _labels(text: str) -> tuple[str, ...]:
 
 def _clips(values: list[str], labels: tuple[str, ...]) -> list[Clip]:
     from edge_ser.corpora import load_corpus
+    from edge_ser.training.progress import say
 
     clips: list[Clip] = []
     for name, folder in corpus_folders(values).items():
-        found = load_corpus(name, folder).with_labels(labels).clips
+        corpus = load_corpus(name, folder)
+        for paths, what in ((corpus.foreign, "not of this corpus"), (corpus.missing, "not here")):
+            if paths:
+                say(f"{name}: {len(paths)} files are {what}; edge-ser corpus check names them")
+        found = corpus.with_labels(labels).clips
         if not found:
-            raise InputError(f"{name}: no clip below {folder} has one of the labels {labels}")
+            raise InputError(
+                f"{name}: no clip below {folder} has one of the labels {', '.join(labels)}"
+            )
         clips += found
     return clips
 

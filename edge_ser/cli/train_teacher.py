@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edge_ser.cli.bounds import layer_numbers, whole
@@ -150,7 +150,7 @@ def run(
             layers=options.layers,
             skip=options.skip_unreadable,
         )
-        folds, extra = _readable(folds, extra, vectors)
+        folds, extra = _readable(folds, extra, vectors, labels)
         size = len(next(iter(vectors.values()))) * len(labels) + len(labels)
         facts = {"encoder": options.encoder, "layers": options.layers, "parameters": size}
         if options.model == "baseline-egemaps":
@@ -167,7 +167,7 @@ def run(
     features = load_features(recipe, clips, cache, seed=options.seed, skip=options.skip_unreadable)
     if is_first():
         wait_for_first()
-    folds, extra = _readable(folds, extra, features.spans)
+    folds, extra = _readable(folds, extra, features.spans, labels)
     results = [
         train_teacher_fold(
             recipe, features, fold, extra, options.out / f"fold{fold.index}", resume=options.resume
@@ -183,9 +183,16 @@ def run(
 
 
 def _readable(
-    folds: Sequence[Fold], extra: Sequence[Clip], found: Any
+    folds: Sequence[Fold], extra: Sequence[Clip], found: Collection[Clip], labels: tuple[str, ...]
 ) -> tuple[list[Fold], list[Clip]]:
+    """Folds and extra clips without those that could not be read.
+
+    Raises:
+        InputError: a label has lost all its clips of a training or test part.
+    """
     from dataclasses import replace
+
+    from edge_ser.corpora.folds import check_classes
 
     kept = [
         replace(
@@ -195,6 +202,7 @@ def _readable(
         )
         for fold in folds
     ]
+    check_classes(kept, labels)
     return kept, [clip for clip in extra if clip in found]
 
 

@@ -11,7 +11,7 @@ from edge_ser.corpora.clips import Corpus
 from edge_ser.corpora.twins import twins
 from edge_ser.errors import InputError
 
-__all__ = ["EXPECTED_SPEAKERS", "Survey", "survey"]
+__all__ = ["EXPECTED_CLIPS", "EXPECTED_SPEAKERS", "Survey", "survey"]
 
 EXPECTED_SPEAKERS = {
     "emodb": 10,
@@ -23,6 +23,17 @@ EXPECTED_SPEAKERS = {
     "kesdy18": 30,
 }
 """Speakers of each whole corpus."""
+
+EXPECTED_CLIPS = {
+    "emodb": 535,
+    "ravdess": 1440,
+    "savee": 480,
+    "cremad": 7442,
+    "tess": 2800,
+    "iemocap": 5531,
+    "kesdy18": 2880,
+}
+"""Clips of each whole corpus with a label that is used."""
 
 _RATE_HZ = 16_000
 _TOLERANCE_S = 0.5
@@ -60,13 +71,15 @@ class Survey:
         )
 
     def gaps(self) -> list[str]:
-        """Speakers that are absent from the corpus, and labels that a speaker lacks."""
+        """Speakers and clips that are absent from the corpus, and labels that a speaker lacks."""
         clips, name = self.corpus.clips, self.corpus.naming.corpus
         speakers = sorted({clip.speaker for clip in clips})
         labels = sorted(set(self.corpus.naming.emotions.values()))
         found = []
         if len(speakers) < EXPECTED_SPEAKERS[name]:
             found.append(f"{len(speakers)} of {EXPECTED_SPEAKERS[name]} speakers are here")
+        if len(clips) < EXPECTED_CLIPS[name]:
+            found.append(f"{len(clips)} of {EXPECTED_CLIPS[name]} clips are here")
         here = {(clip.speaker, clip.label) for clip in clips}
         for speaker in speakers:
             absent = [label for label in labels if (speaker, label) not in here]

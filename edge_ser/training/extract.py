@@ -89,23 +89,32 @@ def extract(
     found: dict[Clip, list[NDArray[Any]]] = {}
     missing: list[tuple[Clip, Path]] = []
     folder = cache / hashlib.sha256(extractor.identity.encode()).hexdigest()[:16]
+    skipped = 0
+
+    def left_out(error: InputError) -> None:
+        nonlocal skipped
+        if not skip_unreadable:
+            raise error
+        skipped += 1
+        say(f"{what}: left out: {error}")
+
     for clip in clips:
-        path = folder / f"{_clip_key(clip, copies)}.npz"
+        try:
+            path = folder / f"{_clip_key(clip, copies)}.npz"
+        except InputError as error:
+            left_out(error)
+            continue
         stored = _read(path)
         if stored is None:
             missing.append((clip, path))
         else:
             found[clip] = stored if keep is None else [keep(array) for array in stored]
     augmenter: Augmenter | None = None
-    skipped = 0
     for clip, path in track(missing, what):
         try:
             samples = load_mono(clip.path, extractor.rate_hz)
         except InputError as error:
-            if not skip_unreadable:
-                raise
-            skipped += 1
-            say(f"{what}: left out: {error}")
+            left_out(error)
             continue
         if copies.count and augmenter is None:
             augmenter = Augmenter(extractor.rate_hz, copies.seed)

@@ -247,7 +247,11 @@ def test_survey_counts_and_names(tmp_path: Path, capsys: pytest.CaptureFixture[s
     touch(root / "holiday.wav")
     found = survey(load_corpus("emodb", root), read_audio=True)
     assert not found.whole
-    assert found.gaps() == ["2 of 10 speakers are here", "emodb:03 has no neutral"]
+    assert found.gaps() == [
+        "2 of 10 speakers are here",
+        "13 of 535 clips are here",
+        "emodb:03 has no neutral",
+    ]
     assert found.seconds == pytest.approx(12 * 0.5)
     assert main(["corpus", "check", str(root), "--corpus", "emodb", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)

@@ -194,10 +194,11 @@ def test_wrong_flags_are_refused(
         (("--members", "0"), "at least 1"),
         (("--validation", "0.9"), "between 0 and 0.5"),
         (("--width", "31"), "must be even"),
-        (("--encoder", str(tmp_path / "none.ort")), "no such file"),
+        (("--encoder", str(tmp_path / "none.ort"), "--cache", str(tmp_path)), "no such file"),
     ):
         assert train("cross-attention", corpus, tmp_path / "x", *flags) == 2
         assert message in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.npz"))  # nothing was computed before it was told
     assert train("depth-weighted", corpus, tmp_path / "x", "--depths", "deepest") == 2
     for flags in (("--dropout", "1"), ("--masks", "-1"), ("--ema", "1"), ("--weight-decay", "x")):
         assert train("depth-weighted", corpus, tmp_path / "x", *flags) == 2
@@ -225,6 +226,10 @@ def test_unreadable_clips_are_named_or_left_out(
     captured = capsys.readouterr()
     assert json.loads(captured.out)["corpora"]["emodb"]["pooled"]["n"] == 95
     assert "1 of 96 clips could not be read" in captured.err
+    for path in broken.glob("*T?.wav"):
+        path.write_bytes(b"torn")
+    assert train("baseline-egemaps", broken, tmp_path / "x", "--skip-unreadable") == 2
+    assert "no sadness to train on" in capsys.readouterr().err
 
 
 def made_track(clips: list[Clip], rate_hz: float | None, seconds: float) -> Track:
