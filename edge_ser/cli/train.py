@@ -220,18 +220,21 @@ def _labels(text: str) -> tuple[str, ...]:
 
 def _clips(values: list[str], labels: tuple[str, ...]) -> list[Clip]:
     from edge_ser.corpora import load_corpus
+    from edge_ser.corpora.survey import EXPECTED_CLIPS
     from edge_ser.training.progress import say
 
     clips: list[Clip] = []
     for name, folder in corpus_folders(values).items():
         corpus = load_corpus(name, folder)
-        for paths, what in ((corpus.foreign, "not of this corpus"), (corpus.missing, "not here")):
-            if paths:
-                say(f"{name}: {len(paths)} files are {what}; edge-ser corpus check names them")
         found = corpus.with_labels(labels).clips
         if not found:
-            raise InputError(
-                f"{name}: no clip below {folder} has one of the labels {', '.join(labels)}"
+            raise InputError(f"{name}: no clip below {folder} has one of the labels {labels}")
+        for line in corpus.left_out():
+            say(line)
+        if len(corpus.clips) < EXPECTED_CLIPS[name]:
+            say(
+                f"{name}: {len(corpus.clips)} of the {EXPECTED_CLIPS[name]} clips of the whole "
+                "corpus are here"
             )
         clips += found
     return clips

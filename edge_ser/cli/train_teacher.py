@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edge_ser.cli.bounds import layer_numbers, whole
@@ -170,7 +170,12 @@ def run(
     folds, extra = _readable(folds, extra, features.spans, labels)
     results = [
         train_teacher_fold(
-            recipe, features, fold, extra, options.out / f"fold{fold.index}", resume=options.resume
+            recipe,
+            features,
+            fold,
+            extra,
+            options.out / f"fold{fold.index}",
+            resume=options.resume,
         )
         for fold in folds
     ]
@@ -183,12 +188,12 @@ def run(
 
 
 def _readable(
-    folds: Sequence[Fold], extra: Sequence[Clip], found: Collection[Clip], labels: tuple[str, ...]
+    folds: Sequence[Fold], extra: Sequence[Clip], found: Any, labels: tuple[str, ...]
 ) -> tuple[list[Fold], list[Clip]]:
-    """Folds and extra clips without those that could not be read.
+    """Folds and extra clips without what could not be read.
 
     Raises:
-        InputError: a label has lost all its clips of a training or test part.
+        InputError: a fold cannot be learnt from or judged any more.
     """
     from dataclasses import replace
 

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_ser.corpora.clips import LABEL_FILE, Clip, Corpus
+from edge_ser.corpora.clips import LABEL_FILE, Clip, Corpus, files_below, once_each
 from edge_ser.corpora.naming import Naming
 from edge_ser.errors import InputError
 from edge_ser.labels import LABELS
 
 __all__ = ["read_iemocap", "read_label_file", "turn_seconds"]
 
+_COLUMNS = ("file", "speaker", "emotion")
 # [6.2901 - 8.2357]	Ses01F_impro01_F000	neu	[2.5000, 2.5000, 2.5000]
 _TURN = re.compile(r"\[(?P<begin>[\d.]+) - (?P<end>[\d.]+)\]\t(?P<name>\w+)\t(?P<emotion>\w+)\t")
 
@@ -28,9 +29,7 @@ def read_iemocap(naming: Naming, root: Path, files: Sequence[Path]) -> Corpus:
     Raises:
         InputError: no label file, or one that contradicts itself or the audio.
     """
-    evaluations = sorted(
-        path for path in root.rglob("dialog/EmoEvaluation/*.txt") if not path.name.startswith("._")
-    )
+    evaluations = _evaluations(root)
     if not evaluations:
         raise InputError(
             f"{naming.title}: no Session*/dialog/EmoEvaluation/*.txt below {root}; point to the "
@@ -45,7 +44,7 @@ def read_iemocap(naming: Naming, root: Path, files: Sequence[Path]) -> Corpus:
                     f"{naming.title}: {turn['name']} is {known[0]!r} in {known[1].name} and "
                     f"{turn['emotion']!r} in {path.name}; copy the corpus again"
                 )
-    audio = [path for path in files if "sentences" in path.parts]
+    audio = [path for path in files if "sentences" in path.relative_to(root).parts]
     clips, foreign = [], []
     unused: Counter[str] = Counter()
     seen = set()
@@ -72,17 +71,29 @@ def read_iemocap(naming: Naming, root: Path, files: Sequence[Path]) -> Corpus:
             "sentences/wav there?"
         )
     missing = tuple(sorted(set(emotion_of) - seen))
-    return Corpus(naming, root, tuple(clips), tuple(foreign), dict(unused), missing)
+    clips, repeated = once_each(clips)
+    return Corpus(
+        naming, root, tuple(clips), tuple(foreign), dict(unused), missing, tuple(repeated)
+    )
 
 
 def turn_seconds(root: Path) -> dict[str, float]:
     """Length of each IEMOCAP turn as its label file tells it, by file name without ending."""
     return {
         turn["name"]: float(turn["end"]) - float(turn["begin"])
-        for path in sorted(root.rglob("dialog/EmoEvaluation/*.txt"))
-        if not path.name.startswith("._")
+        for path in _evaluations(root)
         for turn in _turns(path)
     }
+
+
+def _evaluations(root: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in files_below(root)
+        if path.parts[-3:-1] == ("dialog", "EmoEvaluation")
+        and path.suffix == ".txt"
+        and not path.name.startswith("._")
+    )
 
 
 def _turns(path: Path) -> list[re.Match[str]]:
@@ -109,7 +120,7 @@ def read_label_file(naming: Naming, root: Path, files: Sequence[Path]) -> Corpus
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            lacking = {"file", "speaker", "emotion"} - set(reader.fieldnames or ())
+            lacking = set(_COLUMNS) - set(reader.fieldnames or ())
             if lacking:
                 raise InputError(f"{table}: has no column {sorted(lacking)[0]!r}")
             rows = list(reader)
@@ -120,7 +131,7 @@ def read_label_file(naming: Naming, root: Path, files: Sequence[Path]) -> Corpus
     unused: Counter[str] = Counter()
     missing = []
     for number, row in enumerate(rows, start=2):
-        name, speaker, emotion = row["file"], row["speaker"], row["emotion"]
+        name, speaker, emotion = ((row[key] or "").strip() for key in _COLUMNS)
         if not name or not speaker or not emotion:
             raise InputError(f"{table}: line {number} lacks a file, speaker or emotion")
         if name not in here:

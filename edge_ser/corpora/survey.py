@@ -33,7 +33,7 @@ EXPECTED_CLIPS = {
     "iemocap": 5531,
     "kesdy18": 2880,
 }
-"""Clips of each whole corpus with a label that is used."""
+"""Clips of each whole corpus that have one of its labels."""
 
 _RATE_HZ = 16_000
 _TOLERANCE_S = 0.5
@@ -64,6 +64,7 @@ class Survey:
         return not (
             self.corpus.foreign
             or self.corpus.missing
+            or self.corpus.repeated
             or self.unreadable
             or self.contradicted
             or self.twins
@@ -71,15 +72,18 @@ class Survey:
         )
 
     def gaps(self) -> list[str]:
-        """Speakers and clips that are absent from the corpus, and labels that a speaker lacks."""
+        """Clips and speakers that are absent from the corpus, and labels that a speaker lacks.
+
+        Not every speaker of a whole corpus has every label (EmoDB).
+        """
         clips, name = self.corpus.clips, self.corpus.naming.corpus
+        if len(clips) >= EXPECTED_CLIPS[name]:
+            return []
         speakers = sorted({clip.speaker for clip in clips})
         labels = sorted(set(self.corpus.naming.emotions.values()))
-        found = []
+        found = [f"{len(clips)} of {EXPECTED_CLIPS[name]} clips are here"]
         if len(speakers) < EXPECTED_SPEAKERS[name]:
             found.append(f"{len(speakers)} of {EXPECTED_SPEAKERS[name]} speakers are here")
-        if len(clips) < EXPECTED_CLIPS[name]:
-            found.append(f"{len(clips)} of {EXPECTED_CLIPS[name]} clips are here")
         here = {(clip.speaker, clip.label) for clip in clips}
         for speaker in speakers:
             absent = [label for label in labels if (speaker, label) not in here]
@@ -104,6 +108,7 @@ class Survey:
             "gaps": self.gaps(),
             "missing": list(corpus.missing),
             "refused": [str(path) for path in corpus.foreign],
+            "repeated": [str(path) for path in corpus.repeated],
             "unused_labels": dict(sorted(corpus.unused.items())),
             "unreadable": None if self.unreadable is None else list(self.unreadable),
             "contradicted": list(self.contradicted),

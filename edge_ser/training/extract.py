@@ -91,7 +91,7 @@ def extract(
     folder = cache / hashlib.sha256(extractor.identity.encode()).hexdigest()[:16]
     skipped = 0
 
-    def left_out(error: InputError) -> None:
+    def leave_out(error: InputError) -> None:
         nonlocal skipped
         if not skip_unreadable:
             raise error
@@ -102,7 +102,7 @@ def extract(
         try:
             path = folder / f"{_clip_key(clip, copies)}.npz"
         except InputError as error:
-            left_out(error)
+            leave_out(error)
             continue
         stored = _read(path)
         if stored is None:
@@ -114,11 +114,14 @@ def extract(
         try:
             samples = load_mono(clip.path, extractor.rate_hz)
         except InputError as error:
-            left_out(error)
+            leave_out(error)
             continue
         if copies.count and augmenter is None:
             augmenter = Augmenter(extractor.rate_hz, copies.seed)
         arrays = [extractor(version) for version in _versions(clip, samples, copies, augmenter)]
+        if not all(np.isfinite(array).all() for array in arrays):
+            leave_out(InputError(f"{clip.path}: its {what} are no finite numbers; listen to it"))
+            continue
         with replace_file(path) as file:
             np.savez(file, *arrays)
         found[clip] = arrays if keep is None else [keep(array) for array in arrays]

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from edge_ser.errors import InputError, UsageError
 from edge_ser.training.processes import engine
 from edge_ser.training.progress import say
-from edge_ser.training.run_state import check_same_run, read_state, save_state
+from edge_ser.training.state import check_same_run, read_state, save_state
 
 __all__ = ["FitSettings", "Fitted", "fit"]
 
@@ -94,8 +94,8 @@ def fit(
         state_path: file of the saved state.
         heard: digest of the training clips; a state that heard others is not resumed, for
             it could be tested on speakers that it knows.
-        recipe: JSON-ready, all else that decides what is learnt; a state of other settings or
-            of another recipe is not resumed, for it would be reported as one of these.
+        recipe: what else shapes the weights beside ``settings``, JSON-ready; a state of
+            another recipe is not resumed.
         fabric: a launched ``lightning_fabric.Fabric`` with several processes, each of which
             calls this with the same arguments; default that of ``processes.engine``. The
             processes share the batches of an epoch, so an epoch has as many optimizer steps
@@ -103,12 +103,14 @@ def fit(
             decides holds for all.
 
     Raises:
-        InputError: the saved state is of another model, heard other clips, was learnt by other
-            settings, or cannot be written.
+        InputError: the saved state is of another run, or cannot be written; the loss is no
+            finite number any more.
+        OutputError: the disk is full; the state of the epoch before is still there.
     """
     if fabric is None:
         fabric = engine()
     rank, world = fabric.global_rank, fabric.world_size
+    shaped = {**(recipe or {}), **asdict(settings)}
     torch.manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(
         _parameter_groups(model, settings.weight_decay), lr=settings.learning_rate, fused=True
@@ -125,14 +127,13 @@ def fit(
     )
     wrapped, optimizer = fabric.setup(model, optimizer)
     average.to(fabric.device)
-    told = {"settings": json.dumps(asdict(settings)), "recipe": json.dumps(recipe or {})}
     best: dict[str, Tensor] | None = None
     best_score, best_epoch, history, first = -math.inf, 0, list[dict[str, float]](), 1
     if not resume and state_path.exists() and rank == 0:
         say(f"{name}: begins anew and replaces the run in {state_path.parent} (--resume goes on)")
     if resume and state_path.exists():
         state = read_state(state_path, fabric.device)
-        check_same_run(state_path, state, heard, told)
+        check_same_run(state_path, state, heard, shaped, settings.epochs)
         try:
             model.load_state_dict(state["model"])
         except RuntimeError as error:
@@ -164,7 +165,14 @@ def fit(
                 continue
             value = loss(wrapped, _on_device(batch, fabric.device), own)
             fabric.backward(value)
-            fabric.clip_gradients(wrapped, optimizer, max_norm=settings.clip_norm)
+            norm = fabric.clip_gradients(
+                wrapped, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False
+            )
+            if not torch.isfinite(norm):
+                raise InputError(
+                    f"{name}: the loss is {value.item():g} in epoch {epoch} and its gradient no "
+                    "finite number; take a lower --learning-rate and leave --resume away"
+                )
             optimizer.step()
             optimizer.zero_grad()
             scheduler.step()
@@ -200,8 +208,8 @@ def fit(
                 "best_epoch": best_epoch,
                 "epoch": epoch,
                 "history": json.dumps(history),
+                "settings": json.dumps(shaped),
                 "heard": heard,
-                **told,
             }
             save_state(state_path, state)
             shown = "  ".join(

@@ -227,6 +227,7 @@ def _train(
         resume=resume,
         name=name,
         heard=digest(clips, recipe.config.labels),
+        recipe={**recipe.to_dict(), "teacher": teacher.facts() if teacher else {}},
     )
     write_text(out / "history.json", json.dumps(fitted.history, indent=1))
     student.cpu()

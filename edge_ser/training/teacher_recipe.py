@@ -55,13 +55,3 @@ class TeacherRecipe:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {**asdict(self), "config": self.config.to_dict()}
-
-    def of_a_member(self, encoder: str | None) -> dict[str, Any]:
-        """What decides what one network learns, beside its clips and ``fit``; JSON-ready.
-
-        Args:
-            encoder: identity of the speech encoder, whatever its name.
-        """
-        others = ("fit", "members", "linear")
-        own = {key: value for key, value in self.to_dict().items() if key not in others}
-        return {**own, "encoder": encoder}

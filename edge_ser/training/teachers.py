@@ -155,6 +155,12 @@ def train_teacher_fold(
     if recipe.validation_share > 0:
         train, held = split(fold.train, recipe.validation_share, recipe.fit.seed)
     clips = [*train, *apart_from(extra, fold.test, held)]
+    # The quick part first: what it cannot be fitted on is told before hours of training.
+    linear = None
+    if recipe.linear:
+        linear = fit_linear(recipe, features, clips, known_speakers=fold.protocol == "random")
+        if is_first():
+            linear.save(out / "linear.safetensors")
     banded = {
         name: track.statistics(clips)[0]
         for name, track in features.tracks.items()
@@ -195,8 +201,9 @@ def train_teacher_fold(
             settings,
             out / f"state{member}.pt",
             resume=resume,
-            heard=digest(clips, labels),
-            recipe=recipe.of_a_member(features.encoder),
+            heard=digest(clips, recipe.config.labels),
+            # The same encoder may lie elsewhere; another one may have taken its place.
+            recipe={**recipe.to_dict(), "encoder": features.encoder},
             name=name,
         )
         epoch = max(epoch, fitted.epoch)
@@ -220,10 +227,7 @@ def train_teacher_fold(
             write_text(out / f"history{member}.json", json.dumps(fitted.history, indent=1))
     mean = torch.stack(chances).mean(0)
     parts: dict[str, Tensor] = {}
-    if recipe.linear:
-        linear = fit_linear(recipe, features, clips, known_speakers=fold.protocol == "random")
-        if is_first():
-            linear.save(out / "linear.safetensors")
+    if linear is not None:
         votes = linear.logits(features.vectors, fold.test)
         parts = {"network": mean, "linear": torch.stack([chance(vote) for vote in votes]).mean(0)}
         mean = (parts["network"] + parts["linear"]) / 2

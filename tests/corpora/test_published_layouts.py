@@ -11,6 +11,7 @@ import pytest
 
 from edge_ser.cli import main
 from edge_ser.corpora import digest, load_corpus, make_folds
+from edge_ser.corpora.folds import random_folds, random_validation_split, validation_split
 from edge_ser.corpora.survey import survey
 from edge_ser.corpora.twins import twins, without_twins
 from edge_ser.errors import InputError, UsageError
@@ -47,19 +48,6 @@ def test_savee_in_folders_and_flat(tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     touch(flat / "JE_sa07.wav")
     assert labels_of("savee", flat) == {"JE_sa07.wav": ("savee:JE", "sadness")}
-
-
-def test_clips_of_one_name_are_known_by_their_speakers(tmp_path: Path) -> None:
-    """Or a state that heard DC could be resumed where DC is tested."""
-    for speaker in ("DC", "JE", "JK"):
-        touch(tmp_path / speaker / "a01.wav")
-        touch(tmp_path / "flat" / f"{speaker}_a01.wav")
-    clips = load_corpus("savee", tmp_path).clips
-    folders = [clip for clip in clips if clip.path.parent.name != "flat"]
-    flat = [clip for clip in clips if clip.path.parent.name == "flat"]
-    for some in (folders, flat):
-        assert digest(some[:2], ("anger",)) != digest(some[1:], ("anger",))
-        assert digest(some[:2], ("anger",)) == digest(some[1::-1], ("anger",))
 
 
 def test_cremad(tmp_path: Path) -> None:
@@ -248,8 +236,8 @@ def test_survey_counts_and_names(tmp_path: Path, capsys: pytest.CaptureFixture[s
     found = survey(load_corpus("emodb", root), read_audio=True)
     assert not found.whole
     assert found.gaps() == [
-        "2 of 10 speakers are here",
         "13 of 535 clips are here",
+        "2 of 10 speakers are here",
         "emodb:03 has no neutral",
     ]
     assert found.seconds == pytest.approx(12 * 0.5)
@@ -302,3 +290,56 @@ def test_the_same_audio_never_stands_on_both_sides(tmp_path: Path) -> None:
     assert [len(fold.train) for fold in cleaned] == [3, 3, 4]
     assert extra == []
     assert "fold 0: 08a01Wa.wav left out of training" in said[0]
+    (root / "09a01Aa.wav").write_bytes((root / "03a01Wa.wav").read_bytes())
+    _, _, said = without_twins(folds, [])
+    assert said[0].startswith("the same audio has two labels: ")
+    assert set(said[0].split(": ")[1].split(" = ")) == {
+        "03a01Wa.wav", "08a01Wa.wav", "09a01Aa.wav",
+    }  # fmt: skip
+
+
+def test_a_corpus_that_was_unpacked_twice_counts_once(tmp_path: Path) -> None:
+    emodb(tmp_path / "wav")
+    emodb(tmp_path / "wav" / "again" / "wav")
+    touch(tmp_path / "wav" / "03a01Wa.flac")
+    corpus = load_corpus("emodb", tmp_path)
+    assert len(corpus.clips) == 14
+    assert len(corpus.repeated) == 15
+    assert corpus.left_out()[0].startswith("emodb: 15 files have the name of another one")
+    twice = write_iemocap(tmp_path / "usc")
+    once = load_corpus("iemocap", twice).clips
+    write_iemocap(tmp_path / "usc" / "IEMOCAP_full_release")
+    again = load_corpus("iemocap", twice)
+    assert [clip.path.name for clip in again.clips] == [clip.path.name for clip in once]
+    assert len(again.repeated) == len(once)
+
+
+def test_links_are_followed_and_dead_ones_are_clips(tmp_path: Path) -> None:
+    emodb(tmp_path / "elsewhere", ("03",))
+    root = emodb(tmp_path / "root", ("08",))
+    (root / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(root)
+    (root / "09a01Wa.wav").symlink_to(tmp_path / "never copied.wav")
+    clips = load_corpus("emodb", root).clips
+    assert len(clips) == 15
+    assert {clip.speaker for clip in clips} == {"emodb:03", "emodb:08", "emodb:09"}
+    assert not twins(clips)  # all are empty or away, and no error
+
+
+def test_what_was_taught_is_told_by_speakers_too(tmp_path: Path) -> None:
+    for speaker in ("DC", "JE"):
+        for name in ("a01", "n02"):
+            touch(tmp_path / speaker / f"{name}.wav")
+    clips = load_corpus("savee", tmp_path).clips
+    assert digest(clips[:2], ("anger",)) != digest(clips[2:], ("anger",))
+    korean = tmp_path / "ko" / "F01_angry_\udcbe\udcc8.wav"  # a name in EUC-KR
+    assert digest(load_corpus("kesdy18", touch(korean).parent).clips, ("anger",))
+
+
+def test_validation_and_random_folds_that_cannot_be(tmp_path: Path) -> None:
+    clips = load_corpus("emodb", emodb(tmp_path, ("03",))).clips
+    with pytest.raises(UsageError, match="no speaker can be held back"):
+        validation_split(clips, 0.2)
+    assert len(random_validation_split(clips, 0.01)[1]) == 1
+    with pytest.raises(UsageError, match="from 2 to 7 folds"):
+        random_folds(clips, 8)

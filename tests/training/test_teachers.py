@@ -76,10 +76,15 @@ def test_cross_attention_learns_and_resumes(
     again = json.loads(captured.out)
     assert again["corpora"] == report["corpora"]
     assert "epoch 6/6" not in captured.err
-    # The state of another model is refused, not loaded.
-    wider = [*flags, "--resume", "--no-feature-encoder"]
-    assert train("cross-attention", corpus, tmp_path / "run", *wider) == 2
-    assert "another model" in capsys.readouterr().err
+    # The state of another run is refused, not taken for this one.
+    for other, message in (
+        (("--no-feature-encoder",), "with config.feature_encoder True, not False"),
+        (("--dropout", "0.3"), "not 0.3"),
+        (("--epochs", "2"), "trained for 6 epochs already, 2 are asked for"),
+    ):
+        wider = [*flags, "--resume", *other]
+        assert train("cross-attention", corpus, tmp_path / "run", *wider) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_depth_weighted_learns(
@@ -226,10 +231,29 @@ def test_unreadable_clips_are_named_or_left_out(
     captured = capsys.readouterr()
     assert json.loads(captured.out)["corpora"]["emodb"]["pooled"]["n"] == 95
     assert "1 of 96 clips could not be read" in captured.err
-    for path in broken.glob("*T?.wav"):
+    for path in broken.glob("*N*.wav"):
         path.write_bytes(b"torn")
     assert train("baseline-egemaps", broken, tmp_path / "x", "--skip-unreadable") == 2
-    assert "no sadness to train on" in capsys.readouterr().err
+    assert "has no neutral to train on" in capsys.readouterr().err
+
+
+def test_what_cannot_be_judged_is_refused_before_training(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = tmp_path / "emodb"
+    two.mkdir()
+    for speaker in ("03", "08"):
+        for path in corpus.glob(f"{speaker}*[ab].wav"):
+            (two / path.name).write_bytes(path.read_bytes())
+    (two / "photos.wav").write_bytes(b"another")
+    assert train("depth-weighted", two, tmp_path / "x", *SMALL, "--linear", "wide") == 2
+    said = capsys.readouterr().err
+    assert "cannot choose its shrinkage" in said
+    assert "epoch 1" not in said
+    assert "emodb: 1 audio files are not named like" in said
+    assert "12 of the 535 clips" in said
+    assert train("depth-weighted", two, tmp_path / "x", *SMALL, "--validation", "0.2") == 2
+    assert "no speaker can be held back" in capsys.readouterr().err
 
 
 def made_track(clips: list[Clip], rate_hz: float | None, seconds: float) -> Track:
