@@ -19,7 +19,7 @@ from edge_ser.training.clip_statistics import (
     side_by_side,
 )
 from edge_ser.training.extract import Copies, extract
-from edge_ser.training.semantic import encoder_states
+from edge_ser.training.semantic import encoder_states, unfrozen_top
 from edge_ser.training.teacher_recipe import TeacherRecipe
 from edge_ser.training.tracks import Spans, Track, speech_spans
 
@@ -64,8 +64,11 @@ def load_features(
 
     Raises:
         InputError: a clip cannot be read.
+        UsageError: the encoder cannot be unfrozen as is asked.
         OutputError: the disk is full; what was computed stays.
     """
+    if recipe.unfreeze:  # what cannot be unfrozen is told before long work
+        unfrozen_top(recipe.encoder, recipe.unfreeze, recipe.layers)
     copies = Copies(recipe.copies, seed, rooms=recipe.rooms)
     tracks, spans, encoder = _heard(recipe, clips, cache, copies, skip=skip)
     vectors: ClipVectors = {}

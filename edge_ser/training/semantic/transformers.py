@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import inspect
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_ser.errors import InputError, MissingExtra, UsageError
+
+if TYPE_CHECKING:
+    from edge_ser.models.tuned_top import TunedTop
 
 __all__ = ["TransformersEncoder"]
 
@@ -89,6 +94,43 @@ class TransformersEncoder:
             states = self.model(values, output_hidden_states=True).hidden_states
             chosen = torch.cat([states[layer] for layer in self.layers])
         return np.asarray(chosen.float().cpu().numpy(), np.float16)
+
+    def top(self, n: int) -> TunedTop:
+        """A copy of its last ``n`` blocks that can be trained.
+
+        Raises:
+            UsageError: it has fewer, its last layers are not all taken, or its blocks cannot
+                stand alone.
+        """
+        blocks = self.model.encoder.layers
+        wanted = range(len(blocks) - n, len(blocks) + 1)
+        if n > len(blocks) or self.layers[-len(wanted) :] != tuple(wanted):
+            raise UsageError(
+                f"encoder {self.name}: of its {len(blocks)} blocks the last {n} can only be "
+                f"trained where layers {max(0, wanted[0])} to {len(blocks)} are taken; see --layers"
+            )
+        if "position_bias" in inspect.signature(blocks[0].forward).parameters:
+            raise UsageError(
+                f"encoder {self.name}: the blocks of a {self.model.config.model_type} model share "
+                "their positions, so its last ones cannot be trained alone; wav2vec2 or hubert can"
+            )
+        from edge_ser.models.tuned_top import TunedTop
+
+        norm = copy.deepcopy(self.model.encoder.layer_norm) if self._ends_with_norm() else None
+        top = TunedTop(copy.deepcopy(blocks[len(blocks) - n :]), norm)
+        return top.requires_grad_(True)
+
+    def _ends_with_norm(self) -> bool:
+        """Whether the state of the last layer is what a layer norm made of the last block's.
+
+        Up to transformers 4 it is, of the models that have such a norm.
+        """
+        if not getattr(self.model.config, "do_stable_layer_norm", False):
+            return False
+        with self._torch.inference_mode():
+            tone = self._torch.sin(self._torch.arange(RATE_HZ, device=self._device) / 7.0)
+            heard = self.model(tone[None], output_hidden_states=True)
+        return bool(self._torch.equal(heard.hidden_states[-1], heard.last_hidden_state))
 
 
 def _load(transformers: Any, name: str) -> Any:
