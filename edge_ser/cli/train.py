@@ -127,10 +127,9 @@ def _refuse_idle_flags(options: argparse.Namespace) -> None:
     idle: tuple[str, ...] = () if options.model == "student" else ("warp", "voices", "clean_share")
     if options.model.startswith("baseline-"):
         idle += learning.FLAGS
-    used = [flag for flag in idle if getattr(options, flag) is not None]
-    used += train_teacher.idle_flags(options)
-    if used:
-        raise UsageError(f"--{used[0].replace('_', '-')} has no part in training {options.model}")
+    given = [flag for flag in idle if getattr(options, flag) is not None]
+    for flag in (*given, *train_teacher.idle_flags(options)):
+        raise UsageError(f"--{flag.replace('_', '-')} has no part in training {options.model}")
 
 
 def selection(

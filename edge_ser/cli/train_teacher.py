@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from edge_ser.cli.bounds import layer_numbers, whole
+from edge_ser.cli.bounds import layer_numbers, real, whole
 from edge_ser.cli.learning import given
 from edge_ser.errors import UsageError
 
@@ -19,11 +19,21 @@ __all__ = ["MODELS", "add_arguments", "idle_flags", "run"]
 
 BRANCHES = ("spectral", "cepstral", "semantic")
 MODELS = ("cross-attention", "depth-weighted", "baseline-egemaps", "baseline-encoder")
-OF_NETWORKS = ("width", "copies", "no_rooms", "linear", "members", "validation")
-OF_ONE_MODEL = {
-    "cross-attention": ("acoustic", "functionals", "pool", "one_way", "no_feature_encoder"),
-    "depth-weighted": ("fusion", "depth_weights", "depths", "branch"),
+
+_NETWORK = ("width", "copies", "no_rooms", "linear", "members", "validation", "skip_unreadable")
+_ENCODER = ("encoder", "layers")
+_CROSS = (
+    "acoustic", "functionals", "pool", "unfreeze", "unfreeze_rate", "one_way",
+    "no_feature_encoder",
+)  # fmt: skip
+_DEEP = ("fusion", "depth_weights", "depths", "branch")
+_HEEDED = {
+    "cross-attention": (*_NETWORK, *_ENCODER, *_CROSS),
+    "depth-weighted": (*_NETWORK, *_ENCODER, *_DEEP),
+    "baseline-egemaps": ("skip_unreadable",),
+    "baseline-encoder": ("skip_unreadable", *_ENCODER),
 }
+"""Of the flags here, those that a model heeds."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +95,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cross.add_argument(
         "--pool", type=int, default=1, metavar="N", help="tokens averaged into one (default: 1)"
     )
+    cross.add_argument(
+        "--unfreeze",
+        type=whole(0, 100),
+        default=0,
+        metavar="N",
+        help="also train the last N blocks of a wav2vec2 or hubert encoder, cross-attention only "
+        "(default: 0)",
+    )
+    cross.add_argument(
+        "--unfreeze-rate",
+        type=real(above=True),
+        metavar="R",
+        help="their learning rate (default: 1e-5)",
+    )
     cross.add_argument("--one-way", action="store_true", help="only the acoustic branch attends")
     cross.add_argument("--no-feature-encoder", action="store_true", help="as in CA-SER")
     deep = parser.add_argument_group("depth-weighted")
@@ -109,7 +133,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     deep.add_argument(
         "--branch",
         type=_branches,
-        default="both",
+        default=BRANCHES[:2],
         metavar="B,…",
         help="any of spectral, cepstral and semantic, the last hearing --encoder, or both for the "
         "first two (default: both)",
@@ -117,21 +141,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def idle_flags(options: argparse.Namespace) -> list[str]:
-    """Flags of this module that were used and that the chosen model would not heed.
-
-    ``--encoder`` and ``--layers`` may stand in the flags that several models share.
-    """
+    """Of the flags here, those that were given and that the chosen model would not heed."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    unused = parser.parse_args([])
-    heeded = {"skip_unreadable"} if options.model != "student" else set()
-    if options.model in OF_ONE_MODEL:
-        heeded |= {*OF_NETWORKS, *OF_ONE_MODEL[options.model]}
-    known = ["skip_unreadable", *OF_NETWORKS, *(f for some in OF_ONE_MODEL.values() for f in some)]
+    heeded = _HEEDED.get(options.model, ())
     return [
         flag
-        for flag in known
-        if flag not in heeded and getattr(options, flag) != getattr(unused, flag)
+        for flag in (*_NETWORK, *_ENCODER, *_CROSS, *_DEEP)
+        if flag not in heeded and getattr(options, flag) != parser.get_default(flag)
     ]
 
 
@@ -284,6 +301,7 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
         acoustic=options.acoustic,
         encoder=options.encoder,
         layers=options.layers,
+        unfreeze=options.unfreeze,
         functionals=options.functionals,
         copies=options.copies,
         rooms=not options.no_rooms,
@@ -298,5 +316,6 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
         learning_rate="learning_rate",
         ema="ema",
         weight_decay="weight_decay",
+        unfreeze_rate="tuned_rate",
     )
     return replace(recipe, fit=replace(recipe.fit, seed=options.seed, **chosen))

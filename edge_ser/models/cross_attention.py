@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_ser.labels import SIX_LABELS, check_labels
+from edge_ser.models.tuned_top import TunedTop
 from edge_ser.models.utterance import (
     AttentivePool,
     Standardise,
@@ -80,6 +81,8 @@ class CrossAttentionModel(nn.Module):
     def __init__(self, config: CrossAttentionConfig) -> None:
         super().__init__()
         c = self.config = config
+        self.tuned: TunedTop | None = None
+        """Top blocks of the speech encoder, where they are trained too; put here by its maker."""
         self.standardise = Standardise(c.acoustic_rows)
         if c.feature_encoder:
             self.encoder: nn.Module = nn.Sequential(
@@ -157,6 +160,8 @@ class CrossAttentionModel(nn.Module):
             own = block(own, own_mask)
         # Layers, and the values of one layer, differ widely in scale: level them before they
         # are mixed. Averaged first, for that is most of the work.
+        if self.tuned is not None:
+            semantic = self.tuned(semantic, semantic_mask)
         flat = semantic.flatten(1, 2)
         flat, semantic_mask = pool_frames(flat, semantic_mask, c.pool)
         states = self.semantic_standardise(flat).reshape(*semantic.shape[:3], -1)

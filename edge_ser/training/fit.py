@@ -39,6 +39,8 @@ class FitSettings:
     """How long and how fast to learn.
 
     Attributes:
+        tuned_rate: learning rate of ``model.tuned``, where a model has parts that were trained
+            before.
         ema: decay per batch of the weight average that is validated and kept.
         patience: epochs without a better validation before stopping, 0 for never.
     """
@@ -46,6 +48,7 @@ class FitSettings:
     epochs: int = 90
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
+    tuned_rate: float = 1e-5
     warmup_epochs: float = 2.0
     clip_norm: float = 5.0
     ema: float = 0.998
@@ -113,7 +116,7 @@ def fit(
     shaped = {**(recipe or {}), **asdict(settings)}
     torch.manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(
-        _parameter_groups(model, settings.weight_decay), lr=settings.learning_rate, fused=True
+        _parameter_groups(model, settings), lr=settings.learning_rate, fused=True
     )
     average = AveragedModel(model, avg_fn=_warm_average(settings.ema), use_buffers=True)
     steps_per_epoch = len(batches) // world
@@ -258,11 +261,16 @@ def _warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tens
     return update
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay matrices and kernels only, never biases, norms or depth weights."""
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": plain, "weight_decay": 0.0},
+def _parameter_groups(model: nn.Module, settings: FitSettings) -> list[dict[str, Any]]:
+    """Decay matrices and kernels only, never biases, norms, depth weights or what is tuned."""
+    part = getattr(model, "tuned", None)
+    tuned = list(part.parameters()) if isinstance(part, nn.Module) else []
+    known = {id(p) for p in tuned}
+    new = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in new if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in new if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    if tuned:
+        groups.append({"params": tuned, "weight_decay": 0.0, "lr": settings.tuned_rate})
+    return groups

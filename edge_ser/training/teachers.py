@@ -25,6 +25,7 @@ from edge_ser.training.linear_member import LinearMember
 from edge_ser.training.processes import is_first
 from edge_ser.training.progress import say
 from edge_ser.training.results import FoldResult
+from edge_ser.training.semantic import unfrozen_top
 from edge_ser.training.student import mean_uar
 from edge_ser.training.teacher_features import TeacherFeatures
 from edge_ser.training.teacher_recipe import TeacherRecipe
@@ -74,6 +75,8 @@ def build_model(
         utterance_rows=first["utterance"].shape[0] if "utterance" in first else 0,
     )
     model = CrossAttentionModel(config)
+    if recipe.unfreeze:
+        model.tuned = unfrozen_top(recipe.encoder, recipe.unfreeze, recipe.layers)
     model.standardise.fit(*tracks["acoustic"].statistics(clips))
     model.semantic_standardise.fit(*tracks["semantic"].statistics(clips))
     if "utterance" in tracks:

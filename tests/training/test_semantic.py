@@ -166,7 +166,7 @@ def test_broken_encoder_folders_are_refused(hubert: Path, tmp_path: Path) -> Non
     weights = load_file(bare / "model.safetensors")
     damaged = {name: np.nan * value for name, value in weights.items()}
     part = dict(sorted(weights.items())[::2])
-    for content, message in ((damaged, "no finite numbers"), (part, "of its weights are missing")):
+    for content, message in ((damaged, "no finite numbers"), (part, "of the model's weights")):
         save_file(content, bare / "model.safetensors", metadata={"format": "pt"})
         with pytest.raises(InputError, match=message):
             open_encoder(str(bare))
@@ -194,6 +194,22 @@ def test_models_without_states_over_time_are_refused(tmp_path: Path) -> None:
         open_encoder(model([mean], "n", ["b", 1]))
     with pytest.raises(InputError, match="does not run on a waveform of 4 s"):
         open_encoder(model([mean], RATE, ["b", 1]))
+
+
+def test_weights_of_another_model_are_refused(hubert: Path, tmp_path: Path) -> None:
+    """transformers would fill what is missing with chance."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(hubert / "model.safetensors")
+    (tmp_path / "config.json").write_text((hubert / "config.json").read_text())
+    fewer = {name: tensor for name, tensor in weights.items() if "layers.1." not in name}
+    save_file(fewer, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"lacks \d+ of the model's weights"):
+        open_encoder(str(tmp_path))
+    whole = (hubert / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot be loaded"):
+        open_encoder(str(tmp_path))
 
 
 class Spectrum:

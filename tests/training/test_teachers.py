@@ -121,7 +121,8 @@ def test_depth_weighted_learns_from_a_speech_encoder(
 def test_linear_baselines(
     kind: str, corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train(kind, corpus, tmp_path, "--encoder", str(encoder), "--json") == 0
+    hears = ("--encoder", str(encoder)) if kind == "baseline-encoder" else ()
+    assert train(kind, corpus, tmp_path, *hears, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["model"] == kind
     assert report["corpora"]["emodb"]["pooled"]["n"] == 96
@@ -199,10 +200,11 @@ def test_wrong_flags_are_refused(
         (("--members", "0"), "at least 1"),
         (("--validation", "0.9"), "between 0 and 0.5"),
         (("--width", "31"), "must be even"),
-        (("--encoder", str(tmp_path / "none.ort")), "no such file"),
+        (("--encoder", str(tmp_path / "none.ort"), "--cache", str(tmp_path)), "no such file"),
     ):
         assert train("cross-attention", corpus, tmp_path / "x", *flags) == 2
         assert message in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.npz"))  # nothing was computed before it was told
     assert train("depth-weighted", corpus, tmp_path / "x", "--depths", "deepest") == 2
     for flags in (("--dropout", "1"), ("--masks", "-1"), ("--ema", "1"), ("--weight-decay", "x")):
         assert train("depth-weighted", corpus, tmp_path / "x", *flags) == 2
@@ -214,6 +216,13 @@ def test_wrong_flags_are_refused(
     ):  # fmt: skip
         assert train(kind, corpus, tmp_path / "x", flag, "0.1") == 2
         assert f"{flag} has no part in training {kind}" in capsys.readouterr().err
+    for kind, more in (
+        ("cross-attention", ("--fusion", "progressive")), ("depth-weighted", ("--functionals",)),
+        ("baseline-egemaps", ("--layers", "1")), ("baseline-encoder", ("--linear",)),
+        ("student", ("--members", "2")), ("depth-weighted", ("--unfreeze", "1")),
+    ):  # fmt: skip
+        assert train(kind, corpus, tmp_path / "x", *more) == 2
+        assert f"{more[0]} has no part in training {kind}" in capsys.readouterr().err
     assert train("student", corpus, tmp_path / "x", "--epochs", "0") == 2
     for kind, used in (
         ("depth-weighted", ("--functionals",)), ("cross-attention", ("--branch", "cepstral")),
