@@ -223,7 +223,7 @@ def _labels(text: str) -> tuple[str, ...]:
 
 def _clips(values: list[str], labels: tuple[str, ...]) -> list[Clip]:
     from edge_ser.corpora import load_corpus
-    from edge_ser.corpora.survey import EXPECTED_CLIPS
+    from edge_ser.corpora.survey import EXPECTED_CLIPS, check_lengths
     from edge_ser.training.progress import say
 
     clips: list[Clip] = []
@@ -231,8 +231,10 @@ def _clips(values: list[str], labels: tuple[str, ...]) -> list[Clip]:
         corpus = load_corpus(name, folder)
         found = corpus.with_labels(labels).clips
         if not found:
-            raise InputError(f"{name}: no clip below {folder} has one of the labels {labels}")
-        for line in corpus.left_out():
+            raise InputError(
+                f"{name}: no clip below {folder} has one of the labels {', '.join(labels)}"
+            )
+        for line in (*corpus.left_out(), *check_lengths(corpus)):
             say(line)
         if len(corpus.clips) < EXPECTED_CLIPS[name]:
             say(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from edge_ser.audio import load_mono
-from edge_ser.corpora.clips import Corpus
+from edge_ser.corpora.clips import Clip, Corpus
 from edge_ser.corpora.twins import twins
 from edge_ser.errors import InputError
 
-__all__ = ["EXPECTED_CLIPS", "EXPECTED_SPEAKERS", "Survey", "survey"]
+__all__ = ["EXPECTED_CLIPS", "EXPECTED_SPEAKERS", "Survey", "check_lengths", "survey"]
 
 EXPECTED_SPEAKERS = {
     "emodb": 10,
@@ -37,6 +41,8 @@ EXPECTED_CLIPS = {
 
 _RATE_HZ = 16_000
 _TOLERANCE_S = 0.5
+_FEW = 0.1  # share of clips that may contradict their label file before all of them are doubted
+_SILENCE = 1e-4  # -80 dB of full scale
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Survey:
         unreadable: message per clip that cannot be decoded; None where audio was not read.
         contradicted: clips whose length is not the one its label file tells.
         seconds: of all readable clips; None where audio was not read.
+        silent: clips without any sound; None where audio was not read.
         twins: names of files that hold the very same audio, group by group; None where audio
             was not read.
     """
@@ -57,10 +64,11 @@ class Survey:
     contradicted: tuple[str, ...]
     seconds: float | None
     twins: tuple[str, ...] | None = None
+    silent: tuple[str, ...] | None = None
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is missing, unreadable, contradicted or foreign."""
+        """Whether nothing is missing, unreadable, silent, contradicted or foreign."""
         return not (
             self.corpus.foreign
             or self.corpus.missing
@@ -68,6 +76,7 @@ class Survey:
             or self.unreadable
             or self.contradicted
             or self.twins
+            or self.silent
             or self.gaps()
         )
 
@@ -113,6 +122,7 @@ class Survey:
             "unreadable": None if self.unreadable is None else list(self.unreadable),
             "contradicted": list(self.contradicted),
             "seconds": self.seconds,
+            "silent": None if self.silent is None else list(self.silent),
             "twins": None if self.twins is None else list(self.twins),
         }
 
@@ -121,23 +131,58 @@ def survey(corpus: Corpus, *, read_audio: bool) -> Survey:
     """Look through ``corpus``; with ``read_audio``, decode every clip."""
     if not read_audio:
         return Survey(corpus, None, (), None)
-    told: dict[str, float] = {}
-    if corpus.naming.corpus == "iemocap":
-        from edge_ser.corpora.labelled import turn_seconds
-
-        told = turn_seconds(corpus.root)
-    unreadable, contradicted, total = [], [], 0.0
+    told = _told_seconds(corpus)
+    unreadable, contradicted, silent, total = [], [], [], 0.0
     for clip in corpus.clips:
         try:
-            seconds = len(load_mono(clip.path, _RATE_HZ)) / _RATE_HZ
+            samples = load_mono(clip.path, _RATE_HZ)
         except InputError as error:
             unreadable.append(str(error))
             continue
+        seconds = len(samples) / _RATE_HZ
         total += seconds
-        expected = told.get(clip.path.stem)
-        if expected is not None and abs(seconds - expected) > _TOLERANCE_S:
-            contradicted.append(
-                f"{clip.path}: lasts {seconds:.2f} s, its label file says {expected:.2f} s"
-            )
+        contradicted += _contradiction(clip, seconds, told)
+        if np.abs(samples).max() < _SILENCE:
+            silent.append(str(clip.path))
     alike = [" = ".join(clip.path.name for clip in group) for group in twins(corpus.clips)]
-    return Survey(corpus, tuple(unreadable), tuple(contradicted), total, tuple(alike))
+    return Survey(
+        corpus, tuple(unreadable), tuple(contradicted), total, tuple(alike), tuple(silent)
+    )
+
+
+def check_lengths(corpus: Corpus) -> list[str]:
+    """Clips whose length is not the one their label file tells, by their headers alone.
+
+    Raises:
+        InputError: they are so many that the label files must be of other audio.
+    """
+    told = _told_seconds(corpus)
+    if not told:
+        return []
+    import soundfile
+
+    found: list[str] = []
+    for clip in corpus.clips:
+        with suppress(OSError, RuntimeError):  # who decodes the clips names it
+            found += _contradiction(clip, float(soundfile.info(clip.path).duration), told)
+    if len(found) > _FEW * len(corpus.clips):
+        raise InputError(
+            f"{found[0]}; so do {len(found)} of {len(corpus.clips)} clips: the label files are of "
+            "other audio"
+        )
+    return found
+
+
+def _told_seconds(corpus: Corpus) -> dict[str, float]:
+    if corpus.naming.corpus != "iemocap":
+        return {}
+    from edge_ser.corpora.labelled import turn_seconds
+
+    return turn_seconds(corpus.root)
+
+
+def _contradiction(clip: Clip, seconds: float, told: Mapping[str, float]) -> list[str]:
+    expected = told.get(clip.path.stem, seconds)
+    if abs(seconds - expected) <= _TOLERANCE_S:
+        return []
+    return [f"{clip.path}: lasts {seconds:.2f} s, its label file says {expected:.2f} s"]

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from edge_ser.corpora.clips import Clip
 from edge_ser.corpora.folds import Fold
+from edge_ser.errors import InputError
 
 __all__ = ["twins", "without_twins"]
 
@@ -47,6 +48,9 @@ def without_twins(
     Returns:
         Folds, extra clips, and one message per contradiction and per fold or list that became
         shorter.
+
+    Raises:
+        InputError: nothing would be left to train on.
     """
     every = [clip for fold in folds for clip in (*fold.train, *fold.test)]
     groups = twins([*every, *extra])
@@ -67,6 +71,11 @@ def without_twins(
             said.append(
                 f"fold {fold.index}: {', '.join(left_out)} left out of training: the same audio "
                 "is tested under another name"
+            )
+        if not train:
+            raise InputError(
+                f"fold {fold.index}: all of its training clips have the very audio of test clips; "
+                "edge-ser corpus check --read-audio names them"
             )
         kept.append(replace(fold, train=train))
     anywhere = {group_of[clip] for fold in folds for clip in fold.test if clip in group_of}

@@ -12,7 +12,7 @@ import pytest
 from edge_ser.cli import main
 from edge_ser.corpora import digest, load_corpus, make_folds
 from edge_ser.corpora.folds import random_folds, random_validation_split, validation_split
-from edge_ser.corpora.survey import survey
+from edge_ser.corpora.survey import check_lengths, survey
 from edge_ser.corpora.twins import twins, without_twins
 from edge_ser.errors import InputError, UsageError
 
@@ -277,7 +277,9 @@ def test_survey_counts_and_names(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "08a01Wa.wav" in shown
 
 
-def test_audio_that_contradicts_its_label_file(tmp_path: Path) -> None:
+def test_audio_that_contradicts_its_label_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     soundfile = pytest.importorskip("soundfile")
     root = write_iemocap(tmp_path)
     for path in root.rglob("sentences/wav/*/*.wav"):
@@ -288,6 +290,15 @@ def test_audio_that_contradicts_its_label_file(tmp_path: Path) -> None:
     assert (
         "Ses02F_impro02_F000.wav: lasts 5.00 s, its label file says 1.95 s" in found.contradicted[0]
     )
+    assert found.silent is not None
+    assert len(found.silent) == 5
+    corpus = load_corpus("iemocap", root)
+    with pytest.raises(InputError, match="so do 1 of 5 clips: the label files are of other audio"):
+        check_lengths(corpus)
+    monkeypatch.setattr("edge_ser.corpora.survey._FEW", 0.5)
+    assert check_lengths(corpus) == list(found.contradicted)
+    next(root.rglob("Ses02F_impro02_F000.wav")).write_bytes(b"torn")
+    assert check_lengths(corpus) == []
 
 
 def test_another_corpus_is_refused(tmp_path: Path) -> None:
@@ -316,6 +327,10 @@ def test_the_same_audio_never_stands_on_both_sides(tmp_path: Path) -> None:
     (root / "09a01Aa.wav").write_bytes((root / "03a01Wa.wav").read_bytes())
     _, _, said = without_twins(folds, [])
     assert said[0].startswith("the same audio has two labels: ")
+    for path in root.glob("*.wav"):
+        path.write_bytes(b"RIFF of nothing")
+    with pytest.raises(InputError, match="fold 0: all of its training clips have the very audio"):
+        without_twins(folds, [])
     assert set(said[0].split(": ")[1].split(" = ")) == {
         "03a01Wa.wav", "08a01Wa.wav", "09a01Aa.wav",
     }  # fmt: skip
