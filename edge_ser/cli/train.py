@@ -97,9 +97,12 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
+    from edge_ser.files import check_writable
+
     need_training_packages()
     _refuse_idle_flags(options)
     labels, tested, extra, folds, chosen = selection(options)
+    check_writable(options.out / "results.json")
     if options.model == "student":
         report = train_student.run(options, folds, chosen, tested, extra, labels)
     else:

@@ -17,7 +17,9 @@ __all__ = ["read_iemocap", "read_label_file", "turn_seconds"]
 
 _COLUMNS = ("file", "speaker", "emotion")
 # [6.2901 - 8.2357]	Ses01F_impro01_F000	neu	[2.5000, 2.5000, 2.5000]
-_TURN = re.compile(r"\[(?P<begin>[\d.]+) - (?P<end>[\d.]+)\]\t(?P<name>\w+)\t(?P<emotion>\w+)\t")
+_TURN = re.compile(
+    r"\[(?P<begin>\d+(?:\.\d+)?) - (?P<end>\d+(?:\.\d+)?)\]\t(?P<name>\w+)\t(?P<emotion>\w+)\t"
+)
 
 
 def read_iemocap(naming: Naming, root: Path, files: Sequence[Path]) -> Corpus:
@@ -122,31 +124,37 @@ def read_label_file(naming: Naming, root: Path, files: Sequence[Path]) -> Corpus
             reader = csv.DictReader(file)
             lacking = set(_COLUMNS) - set(reader.fieldnames or ())
             if lacking:
-                raise InputError(f"{table}: has no column {sorted(lacking)[0]!r}")
+                raise InputError(
+                    f"{table}: has no column {sorted(lacking)[0]!r}; its first line has to be "
+                    f"{','.join(_COLUMNS)}"
+                )
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{table}: cannot be read as a table ({error})") from error
+        raise InputError(f"{table}: cannot be read as a table in UTF-8 ({error})") from error
     here = {path.relative_to(root).as_posix(): path for path in files}
     clips: dict[str, Clip] = {}
+    told: dict[str, tuple[str, str]] = {}
     unused: Counter[str] = Counter()
     missing = []
     for number, row in enumerate(rows, start=2):
         name, speaker, emotion = ((row[key] or "").strip() for key in _COLUMNS)
         if not name or not speaker or not emotion:
             raise InputError(f"{table}: line {number} lacks a file, speaker or emotion")
+        name = name.replace("\\", "/").removeprefix("./")
+        if told.setdefault(name, (speaker, emotion)) != (speaker, emotion):
+            raise InputError(f"{table}: line {number} contradicts an earlier one about {name}")
         if name not in here:
             missing.append(name)
             continue
-        label = naming.emotions.get(emotion, emotion if emotion in LABELS else None)
+        code = emotion if emotion in naming.emotions else emotion.lower()
+        label = naming.emotions.get(code, code if code in LABELS else None)
         if label is None:
             unused[emotion] += 1
             continue
-        clip = Clip(here[name], naming.corpus, f"{naming.corpus}:{speaker}", label, "")
-        if clips.setdefault(name, clip) != clip:
-            raise InputError(f"{table}: line {number} contradicts an earlier one about {name}")
+        clips[name] = Clip(here[name], naming.corpus, f"{naming.corpus}:{speaker}", label, "")
     if not clips:
-        raise InputError(f"{table}: names no clip below {root} with a known emotion")
-    told = set(clips)
+        why = f"{len(missing)} files are not there, {unused.total()} have another emotion"
+        raise InputError(f"{table}: names no clip below {root} with a known emotion; {why}")
     foreign = tuple(path for name, path in here.items() if name not in told)
     ordered = sorted(clips.values(), key=lambda clip: clip.path)
     return Corpus(naming, root, tuple(ordered), foreign, dict(unused), tuple(missing))

@@ -79,6 +79,24 @@ def test_kesdy18_where_speaker_and_emotion_stand_differs(tmp_path: Path, name: s
     assert speaker == ("kesdy18:F07" if "F07" in path.name else "kesdy18:M03")
 
 
+def test_kesdy18_by_the_words_nearest_to_the_clip(tmp_path: Path) -> None:
+    touch(tmp_path / "happy set" / "F01_sad_001.wav")
+    touch(tmp_path / "unhappy" / "F02_001.wav")
+    corpus = load_corpus("kesdy18", touch(tmp_path / "F02_neutral_2.wav").parent)
+    assert sorted(clip.label for clip in corpus.clips) == ["neutral", "sadness"]
+    assert [path.name for path in corpus.foreign] == ["F02_001.wav"]
+
+
+def test_a_label_file_as_other_systems_write_it(tmp_path: Path) -> None:
+    for index in range(3):
+        touch(tmp_path / "wav" / f"{index}.wav")
+    (tmp_path / "labels.csv").write_text(
+        "file,speaker,emotion\r\nwav\\0.wav,s1,Angry\r\n./wav/1.wav,s2, sad\r\n"
+    )
+    corpus = load_corpus("kesdy18", tmp_path)
+    assert [clip.label for clip in corpus.clips] == ["anger", "sadness"]
+
+
 def test_kesdy18_with_a_label_file(tmp_path: Path) -> None:
     for index in range(3):
         touch(tmp_path / "wav" / f"{index}.wav")
@@ -100,7 +118,8 @@ def test_kesdy18_with_a_label_file(tmp_path: Path) -> None:
         ("file,speaker\n0.wav,s1\n", "no column 'emotion'"),
         ("file,speaker,emotion\n0.wav,,angry\n", "line 2 lacks"),
         ("file,speaker,emotion\n0.wav,s1,angry\n0.wav,s1,sad\n", "line 3 contradicts"),
-        ("file,speaker,emotion\n0.wav,s1,hungry\n", "no clip"),
+        ("file,speaker,emotion\n0.wav,s1,hungry\n0.wav,s1,sad\n", "line 3 contradicts"),
+        ("file,speaker,emotion\n0.wav,s1,hungry\n", "no clip.*1 have another emotion"),
     ],
 )
 def test_wrong_label_files_are_refused(tmp_path: Path, table: str, message: str) -> None:
@@ -167,6 +186,10 @@ def test_iemocap_half_copied(tmp_path: Path) -> None:
     next(root.rglob("Ses03M_impro03.txt")).unlink()
     with pytest.raises(InputError, match="no line in EmoEvaluation"):
         load_corpus("iemocap", root)
+    broken = next(root.rglob("Ses02F_impro02.txt"))
+    broken.write_text(broken.read_text().replace("[6.2901", "[6.2.9", 1))
+    with pytest.raises(InputError, match="no line in EmoEvaluation"):
+        survey(load_corpus("iemocap", root), read_audio=True)
     for path in root.rglob("EmoEvaluation/*"):
         path.unlink()
     with pytest.raises(InputError, match=r"no Session\*/dialog/EmoEvaluation"):

@@ -212,6 +212,7 @@ def test_wrong_flags_are_refused(
     for kind, flag in (
         ("cross-attention", "--warp"), ("depth-weighted", "--clean-share"),
         ("baseline-egemaps", "--dropout"), ("baseline-encoder", "--learning-rate"),
+        ("baseline-egemaps", "--validation"), ("student", "--validation"),
     ):  # fmt: skip
         assert train(kind, corpus, tmp_path / "x", flag, "0.1") == 2
         assert f"{flag} has no part in training {kind}" in capsys.readouterr().err
@@ -223,6 +224,12 @@ def test_wrong_flags_are_refused(
         assert train(kind, corpus, tmp_path / "x", *more) == 2
         assert f"{more[0]} has no part in training {kind}" in capsys.readouterr().err
     assert train("student", corpus, tmp_path / "x", "--epochs", "0") == 2
+    for kind, used in (
+        ("depth-weighted", ("--functionals",)), ("cross-attention", ("--branch", "cepstral")),
+        ("baseline-encoder", ("--linear", "wide")), ("student", ("--skip-unreadable",)),
+    ):  # fmt: skip
+        assert train(kind, corpus, tmp_path / "x", *used) == 2
+        assert f"{used[0]} has no part in training {kind}" in capsys.readouterr().err
 
 
 def test_unreadable_clips_are_named_or_left_out(

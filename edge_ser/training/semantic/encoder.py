@@ -62,11 +62,20 @@ def open_encoder(name: str, layers: Sequence[int] | None = None) -> SemanticEnco
 
     if not name:
         raise UsageError("the encoder needs a name: moonshine, a file, a folder or a hub name")
+    encoder: SemanticEncoder
     if name == "moonshine":
-        return OrtEncoder(moonshine_file(), layers=layers)
-    if Path(name).suffix in (".ort", ".onnx"):
-        return OrtEncoder(Path(name), layers=layers)
-    return TransformersEncoder(name, layers=layers)
+        encoder = OrtEncoder(moonshine_file(), layers=layers)
+    elif Path(name).suffix in (".ort", ".onnx"):
+        encoder = OrtEncoder(Path(name), layers=layers)
+    else:
+        encoder = TransformersEncoder(name, layers=layers)
+    noise = 0.05 * np.random.default_rng(0).standard_normal(encoder.rate_hz // 2)
+    if not np.isfinite(encoder(noise.astype(np.float32))).all():
+        raise InputError(
+            f"encoder {name}: its states of plain noise are no finite numbers, or too large for "
+            "16 bits; its weights are damaged or of no use here"
+        )
+    return encoder
 
 
 def unfrozen_top(name: str, n: int, layers: Sequence[int] | None) -> TunedTop:

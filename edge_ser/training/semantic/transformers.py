@@ -140,8 +140,6 @@ def _load(transformers: Any, name: str) -> Any:
         InputError: it cannot be loaded, or the file lacks weights, which transformers would
             fill with chance.
     """
-    from safetensors import SafetensorError
-
     logs = transformers.utils.logging
     level = logs.get_verbosity()
     logs.set_verbosity_error()  # what it would warn of is told here
@@ -149,8 +147,9 @@ def _load(transformers: Any, name: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model, found = transformers.AutoModel.from_pretrained(name, output_loading_info=True)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    except Exception as error:  # what the readers of weights raise has no common type
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = said if isinstance(error, OSError) else f"{type(error).__name__}: {said}"
         raise InputError(
             f"encoder {name}: cannot be loaded ({reason}); give a folder with config.json "
             "and weights, or a hub name that can be reached"
@@ -197,8 +196,17 @@ def _wants_unit_variance(folder: Path, config: Any, name: str) -> bool:
         import transformers
 
         extractor: Any = transformers.AutoFeatureExtractor
-        settings = extractor.from_pretrained(name).to_dict()
-    rate = settings.get("sampling_rate", RATE_HZ)
+        try:
+            settings = extractor.from_pretrained(name).to_dict()
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"encoder {name}: its preprocessor_config.json cannot be loaded ({reason}); give a "
+                "local folder of the model"
+            ) from error
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: holds no settings by name")
+    rate = settings.get("sampling_rate", getattr(config, "sampling_rate", RATE_HZ))
     if rate != RATE_HZ:
         raise InputError(
             f"encoder {name}: was trained at {rate} Hz; only encoders at {RATE_HZ} Hz can be "
