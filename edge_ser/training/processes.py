@@ -26,7 +26,7 @@ def engine() -> Any:
     each machine; gloo connects them on CPUs, NCCL on GPUs.
     """
     from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     if _world() == 1:
         return Fabric(accelerator="auto", devices=1)
