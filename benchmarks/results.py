@@ -4,7 +4,8 @@
 
 RUN is the folder of a run or its results.json. A run of which only some folds are there is shown
 with those folds. ``--keep`` stores what the page needs of each run, from which the page can be
-made again: ``python -m benchmarks.results docs/results/*.json --out docs/results/README.md``.
+made again: ``python -m benchmarks.results docs/results/*.json --notes docs/results/notes.md
+--out docs/results/README.md``.
 Every figure on the page comes from a run's own JSON; each row has its command.
 """
 
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     try:
-        runs = [_read(path) for path in options.runs]
+        runs = sorted((_read(path) for path in options.runs), key=lambda run: str(run["name"]))
         for run in runs if options.keep else []:
             kept = {key: value for key, value in run.items() if key != "calibration"}
             write_text(options.keep / f"{run['name']}.json", json.dumps(kept, indent=1) + "\n")
@@ -77,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _read(path: Path) -> dict[str, Any]:
     if path.is_dir() and not (path / "results.json").exists():
-        parts = sorted(path.glob("fold*/results.json"))
+        parts = sorted(
+            path.glob("fold*/results.json"), key=lambda part: (len(part.parent.name), part)
+        )
         if parts:
             return _joined([_read(part) for part in parts], path.name)
     path = path / "results.json" if path.is_dir() else path
@@ -128,17 +131,26 @@ def _joined(folds: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
 
 def _portable(command: str) -> str:
     """The command with DIR for the folders of the machine that it ran on."""
-    words, kept = iter(shlex.split(command)), []
+    # --flag=value is --flag value.
+    parted = (part for word in shlex.split(command) for part in _at_equals(word))
+    words, kept = iter(parted), []
     for word in words:
         if word in ("--data", "--extra"):
             kept += [word, next(words).split("=")[0] + "=DIR"]
         elif word == "--out":
             kept += [word, f"runs/{Path(next(words)).name}"]
+        elif word == "--encoder":
+            encoder = next(words)
+            kept += [word, Path(encoder).name if Path(encoder).is_absolute() else encoder]
         elif word == "--cache":
             next(words)
         elif word != "--resume":
             kept.append(word)
     return " ".join(kept)
+
+
+def _at_equals(word: str) -> list[str]:
+    return word.split("=", 1) if word.startswith("--") else [word]
 
 
 def page(
@@ -156,10 +168,10 @@ def page(
         "",
         "Made by `python -m benchmarks.results` from the JSON of the runs; do not edit by hand.",
         "",
-        "Figures are mean ± standard deviation over the folds, in percent. UAR is the mean "
-        "recall of the labels. No epoch or threshold was chosen on test clips. “Training clips” is "
-        "the accuracy of the network on all the clips that it learnt from: where it is low too, "
-        "too little was learnt (–: the run did not record it).",
+        "Figures are mean ± standard deviation over the folds (divided by their number), in "
+        "percent. UAR is the mean recall of the labels. No epoch or threshold was chosen on test "
+        "clips. “Training clips” is the accuracy of the network on all the clips that it learnt "
+        "from: where it is low too, too little was learnt (–: the run did not record it).",
     ]
     for protocol in sorted({run["protocol"] for run in runs}):
         lines += ["", f"## {protocol}", "", NOTES.get(protocol, "").capitalize() + ".", ""]
@@ -256,14 +268,14 @@ def _about_the_publications(runs: Sequence[dict[str, Any]]) -> list[str]:
         "Both models are reconstructions: only the abstracts are public, without layer sizes, "
         "features, folds or code. Their numbers lie where random splits of the same corpora lie.",
         "",
-        "| model | corpus | published | protocol of our run | ours | |",
-        "|---|---|---|---|---|---|",
+        "| model | corpus | published | our run | its protocol | ours | |",
+        "|---|---|---|---|---|---|---|",
     ]
     for (model, corpus), (key, published) in PUBLISHED.items():
         ours = [r for r in runs if r["model"] == model and corpus in r["corpora"]]
         if not ours:
             lines.append(
-                f"| {model} ({SOURCES[model]}) | {corpus} | {published} | – | not run | "
+                f"| {model} ({SOURCES[model]}) | {corpus} | {published} | – | – | not run | "
                 "the corpus is not at hand or the run is not on this page |"
             )
         for run in ours:
@@ -272,8 +284,8 @@ def _about_the_publications(runs: Sequence[dict[str, Any]]) -> list[str]:
             if run["protocol"] != "random":
                 remark += "; a harder protocol than a random split"
             lines.append(
-                f"| {model} ({SOURCES[model]}) | {corpus} | {published} | {run['protocol']}, "
-                f"{len(run['labels'])} labels | {value:.1f} | {remark} |"
+                f"| {model} ({SOURCES[model]}) | {corpus} | {published} | {run['name']} | "
+                f"{run['protocol']}, {len(run['labels'])} labels | {value:.1f} | {remark} |"
             )
     return lines
 
@@ -281,6 +293,7 @@ def _about_the_publications(runs: Sequence[dict[str, Any]]) -> list[str]:
 def _figures(runs: Sequence[dict[str, Any]], folder: Path) -> dict[tuple[str, str], str]:
     """Draw the confusion of each run and corpus, over all folds."""
     try:
+        from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtra("matplotlib", "semantic", "draw confusion figures") from None
@@ -303,7 +316,8 @@ def _figures(runs: Sequence[dict[str, Any]], folder: Path) -> dict[tuple[str, st
                     color = "white" if shares[y][x] > 0.5 else "black"
                     axes.text(x, y, str(n), ha="center", va="center", fontsize=8, color=color)
             path = folder / f"confusion-{run['name']}-{corpus}.svg"
-            with replace_file(path) as file:
+            # With a salt of its own the same figure is the same file.
+            with rc_context({"svg.hashsalt": path.name}), replace_file(path) as file:
                 figure.savefig(file, format="svg", metadata={"Date": None})
             drawn[run["name"], corpus] = f"figures/{path.name}"
     return drawn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Iterator
@@ -121,7 +122,8 @@ def _soundfile_blocks(path: Path) -> Iterator[tuple[FloatArray, int]]:
             return False
 
     try:
-        with Onward(path) as file:
+        # As bytes: a name in another encoding than this system's is no text.
+        with Onward(os.fsencode(path) if os.name == "posix" else path) as file:
             announced, n_read = file.frames, 0
             # libsndfile shortens a cut-off WAV to what is there and says so only in its log.
             for size, line in _shortened(file.extra_info):

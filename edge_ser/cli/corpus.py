@@ -55,7 +55,9 @@ def _show(report: dict[str, object]) -> None:
         ("gaps", "incomplete"),
         ("missing", "in the label files but not here"),
         ("refused", "refused, not of this corpus"),
+        ("repeated", "left out, the name of another one in another folder or format"),
         ("unreadable", "unreadable"),
+        ("silent", "without any sound"),
         ("contradicted", "contradicts its label file"),
         ("twins", "the very same audio under several names"),
     ):

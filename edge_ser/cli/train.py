@@ -97,9 +97,12 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
+    from edge_ser.files import check_writable
+
     need_training_packages()
     _refuse_idle_flags(options)
     labels, tested, extra, folds, chosen = selection(options)
+    check_writable(options.out / "results.json")
     if options.model == "student":
         report = train_student.run(options, folds, chosen, tested, extra, labels)
     else:
@@ -124,9 +127,9 @@ def _refuse_idle_flags(options: argparse.Namespace) -> None:
     idle: tuple[str, ...] = () if options.model == "student" else ("warp", "voices", "clean_share")
     if options.model.startswith("baseline-"):
         idle += learning.FLAGS
-    for flag in idle:
-        if getattr(options, flag) is not None:
-            raise UsageError(f"--{flag.replace('_', '-')} has no part in training {options.model}")
+    given = [flag for flag in idle if getattr(options, flag) is not None]
+    for flag in (*given, *train_teacher.idle_flags(options)):
+        raise UsageError(f"--{flag.replace('_', '-')} has no part in training {options.model}")
 
 
 def selection(
@@ -187,7 +190,7 @@ def _train_teacher(
         **summarise(found, labels, options.seed),
     }
     if is_first():
-        name = "results.json" if len(found) == len(folds) else f"fold{options.fold}/results.json"
+        name = "results.json" if len(found) == len(folds) else f"fold{chosen[0]}/results.json"
         _write(options.out / name, report)
     return report
 
@@ -220,12 +223,24 @@ def _labels(text: str) -> tuple[str, ...]:
 
 def _clips(values: list[str], labels: tuple[str, ...]) -> list[Clip]:
     from edge_ser.corpora import load_corpus
+    from edge_ser.corpora.survey import EXPECTED_CLIPS, check_lengths
+    from edge_ser.training.progress import say
 
     clips: list[Clip] = []
     for name, folder in corpus_folders(values).items():
-        found = load_corpus(name, folder).with_labels(labels).clips
+        corpus = load_corpus(name, folder)
+        found = corpus.with_labels(labels).clips
         if not found:
-            raise InputError(f"{name}: no clip below {folder} has one of the labels {labels}")
+            raise InputError(
+                f"{name}: no clip below {folder} has one of the labels {', '.join(labels)}"
+            )
+        for line in (*corpus.left_out(), *check_lengths(corpus)):
+            say(line)
+        if len(corpus.clips) < EXPECTED_CLIPS[name]:
+            say(
+                f"{name}: {len(corpus.clips)} of the {EXPECTED_CLIPS[name]} clips of the whole "
+                "corpus are here"
+            )
         clips += found
     return clips
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from edge_ser.cli.bounds import layer_numbers, whole
+from edge_ser.cli.bounds import layer_numbers, real, whole
 from edge_ser.cli.learning import given
 from edge_ser.errors import UsageError
 
@@ -15,17 +15,35 @@ if TYPE_CHECKING:
     from edge_ser.training.results import FoldResult
     from edge_ser.training.teacher_recipe import TeacherRecipe
 
-__all__ = ["MODELS", "add_arguments", "run"]
+__all__ = ["MODELS", "add_arguments", "idle_flags", "run"]
 
 BRANCHES = ("spectral", "cepstral", "semantic")
 MODELS = ("cross-attention", "depth-weighted", "baseline-egemaps", "baseline-encoder")
+
+_NETWORK = ("width", "copies", "no_rooms", "linear", "members", "validation", "skip_unreadable")
+_ENCODER = ("encoder", "layers")
+_CROSS = (
+    "acoustic", "functionals", "pool", "unfreeze", "unfreeze_rate", "one_way",
+    "no_feature_encoder",
+)  # fmt: skip
+_DEEP = ("fusion", "depth_weights", "depths", "branch")
+_HEEDED = {
+    "cross-attention": (*_NETWORK, *_ENCODER, *_CROSS),
+    "depth-weighted": (*_NETWORK, *_ENCODER, *_DEEP),
+    "baseline-egemaps": ("skip_unreadable",),
+    "baseline-encoder": ("skip_unreadable", *_ENCODER),
+}
+"""Of the flags here, those that a model heeds."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the models in ``MODELS``."""
     both = parser.add_argument_group("cross-attention and depth-weighted")
     both.add_argument(
-        "--width", type=whole(8, 4096), metavar="N", help="channels (default: the paper's)"
+        "--width",
+        type=whole(8, 4096),
+        metavar="N",
+        help="channels, a multiple of 32 (default: full size, 256 and 128)",
     )
     both.add_argument("--copies", type=int, default=0, metavar="N", help="augmented copies a clip")
     both.add_argument(
@@ -66,7 +84,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="hidden states to take (default: all)",
     )
     cross.add_argument(
-        "--acoustic", default="mfcc", choices=["mfcc", "spectrogram", "logmel"], help="(mfcc)"
+        "--acoustic",
+        default="mfcc",
+        choices=["mfcc", "spectrogram", "logmel"],
+        help="(default: mfcc)",
     )
     cross.add_argument(
         "--functionals", action="store_true", help="eGeMAPS functionals at the classifier"
@@ -74,20 +95,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cross.add_argument(
         "--pool", type=int, default=1, metavar="N", help="tokens averaged into one (default: 1)"
     )
+    cross.add_argument(
+        "--unfreeze",
+        type=whole(0, 100),
+        default=0,
+        metavar="N",
+        help="also train the last N blocks of a wav2vec2 or hubert encoder, cross-attention only "
+        "(default: 0)",
+    )
+    cross.add_argument(
+        "--unfreeze-rate",
+        type=real(above=True),
+        metavar="R",
+        help="their learning rate (default: 1e-5)",
+    )
     cross.add_argument("--one-way", action="store_true", help="only the acoustic branch attends")
     cross.add_argument("--no-feature-encoder", action="store_true", help="as in CA-SER")
     deep = parser.add_argument_group("depth-weighted")
-    deep.add_argument("--fusion", default="parallel", choices=["parallel", "progressive"])
-    deep.add_argument("--depth-weights", default="static", choices=["static", "dynamic", "uniform"])
-    deep.add_argument("--depths", default="shallow,intermediate,high", metavar="D,…")
+    deep.add_argument(
+        "--fusion",
+        default="parallel",
+        choices=["parallel", "progressive"],
+        help="whether a depth's fusion hears that of the depth before it (default: parallel)",
+    )
+    deep.add_argument(
+        "--depth-weights",
+        default="static",
+        choices=["static", "dynamic", "uniform"],
+        help="learnt constants, decided by each clip, or all equal (default: static)",
+    )
+    deep.add_argument(
+        "--depths",
+        default="shallow,intermediate,high",
+        metavar="D,…",
+        help="the depths that are fused (default: shallow,intermediate,high)",
+    )
     deep.add_argument(
         "--branch",
         type=_branches,
-        default="both",
+        default=BRANCHES[:2],
         metavar="B,…",
         help="any of spectral, cepstral and semantic, the last hearing --encoder, or both for the "
         "first two (default: both)",
     )
+
+
+def idle_flags(options: argparse.Namespace) -> list[str]:
+    """Of the flags here, those that were given and that the chosen model would not heed."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    heeded = _HEEDED.get(options.model, ())
+    return [
+        flag
+        for flag in (*_NETWORK, *_ENCODER, *_CROSS, *_DEEP)
+        if flag not in heeded and getattr(options, flag) != parser.get_default(flag)
+    ]
 
 
 def _branches(text: str) -> tuple[str, ...]:
@@ -109,6 +171,12 @@ def run(
     labels: tuple[str, ...],
 ) -> tuple[list[FoldResult], dict[str, Any]]:
     """Train on each of ``folds``; the results, and what to note beside them."""
+    from edge_ser.training.progress import say
+
+    tested = {clip.speaker for fold in folds for clip in fold.test}
+    apart = sum(clip.speaker in tested for clip in extra)
+    if apart:
+        say(f"{apart} extra clips are left out of each fold in which their speakers are tested")
     heard = {clip for fold in folds for clip in (*fold.train, *fold.test)} | set(extra)
     clips = sorted(heard, key=lambda clip: (clip.corpus, clip.path))
     cache = options.cache or options.out / "cache"
@@ -123,7 +191,7 @@ def run(
             layers=options.layers,
             skip=options.skip_unreadable,
         )
-        folds, extra = _readable(folds, extra, vectors)
+        folds, extra = _readable(folds, extra, vectors, labels)
         size = len(next(iter(vectors.values()))) * len(labels) + len(labels)
         facts = {"encoder": options.encoder, "layers": options.layers, "parameters": size}
         if options.model == "baseline-egemaps":
@@ -140,10 +208,15 @@ def run(
     features = load_features(recipe, clips, cache, seed=options.seed, skip=options.skip_unreadable)
     if is_first():
         wait_for_first()
-    folds, extra = _readable(folds, extra, features.spans)
+    folds, extra = _readable(folds, extra, features.spans, labels)
     results = [
         train_teacher_fold(
-            recipe, features, fold, extra, options.out / f"fold{fold.index}", resume=options.resume
+            recipe,
+            features,
+            fold,
+            extra,
+            options.out / f"fold{fold.index}",
+            resume=options.resume,
         )
         for fold in folds
     ]
@@ -156,9 +229,16 @@ def run(
 
 
 def _readable(
-    folds: Sequence[Fold], extra: Sequence[Clip], found: Any
+    folds: Sequence[Fold], extra: Sequence[Clip], found: Any, labels: tuple[str, ...]
 ) -> tuple[list[Fold], list[Clip]]:
+    """Folds and extra clips without what could not be read.
+
+    Raises:
+        InputError: a fold cannot be learnt from or judged any more.
+    """
     from dataclasses import replace
+
+    from edge_ser.corpora.folds import check_classes
 
     kept = [
         replace(
@@ -168,6 +248,7 @@ def _readable(
         )
         for fold in folds
     ]
+    check_classes(kept, labels)
     return kept, [clip for clip in extra if clip in found]
 
 
@@ -220,6 +301,7 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
         acoustic=options.acoustic,
         encoder=options.encoder,
         layers=options.layers,
+        unfreeze=options.unfreeze,
         functionals=options.functionals,
         copies=options.copies,
         rooms=not options.no_rooms,
@@ -234,5 +316,6 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
         learning_rate="learning_rate",
         ema="ema",
         weight_decay="weight_decay",
+        unfreeze_rate="tuned_rate",
     )
     return replace(recipe, fit=replace(recipe.fit, seed=options.seed, **chosen))

@@ -18,8 +18,10 @@ __all__ = [
     "Corpus",
     "audio_files",
     "digest",
+    "files_below",
     "find_corpora",
     "load_corpus",
+    "once_each",
 ]
 
 AUDIO_SUFFIXES = (".wav", ".flac")
@@ -57,6 +59,8 @@ class Corpus:
         foreign: audio files whose name is not of this corpus.
         unused: files of the corpus with a label that is not used, by that label.
         missing: files that a label file tells of and that are not there.
+        repeated: files left out because a clip of the same name stands in another folder or
+            format, as where an archive was unpacked twice.
     """
 
     naming: Naming
@@ -65,6 +69,25 @@ class Corpus:
     foreign: tuple[Path, ...]
     unused: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    repeated: tuple[Path, ...] = ()
+
+    def left_out(self) -> list[str]:
+        """What is not used and why, a line for each reason."""
+        example = self.naming.example
+        found = []
+        for what, why in (
+            ([path.name for path in self.foreign], f"audio files are not named like {example}"),
+            (self.missing, "clips that the label files tell of are not here"),
+            (
+                [str(path) for path in self.repeated],
+                "files have the name of another one in another folder or format",
+            ),
+        ):
+            if what:
+                found.append(
+                    f"{self.naming.corpus}: {len(what)} {why} (first: {what[0]}); left out"
+                )
+        return found
 
     def where(self, keep: Callable[[Clip], bool]) -> Corpus:
         """The same corpus with only the clips for which ``keep`` is true."""
@@ -107,7 +130,20 @@ def load_corpus(name: str, root: Path | str) -> Corpus:
             f"{naming.title}: {len(foreign)} of {len(files)} audio files below {root} are not "
             f"named like {naming.example} (first: {foreign[0].name}); is it another corpus?"
         )
-    return Corpus(naming, root, tuple(clips), tuple(foreign))
+    clips, repeated = once_each(clips) if naming.n_parts < 3 else (clips, [])
+    return Corpus(naming, root, tuple(clips), tuple(foreign), repeated=tuple(repeated))
+
+
+def once_each(clips: Sequence[Clip]) -> tuple[list[Clip], list[Path]]:
+    """The clips, of each name the first, and the files of the others.
+
+    A second copy would count twice, and be heard in training and test where folds are random.
+    """
+    first: dict[tuple[str, str], Clip] = {}
+    for clip in clips:
+        first.setdefault((clip.speaker, clip.path.stem.upper()), clip)
+    kept = set(first.values())
+    return list(first.values()), [clip.path for clip in clips if clip not in kept]
 
 
 def find_corpora(root: Path | str) -> list[Corpus]:
@@ -171,26 +207,48 @@ def audio_files(root: Path, title: str) -> list[Path]:
         raise InputError(f"{title}: {root} is not a folder")
     files = sorted(
         path
-        for path in _everything_below(root)
+        for path in files_below(root)
         # macOS leaves "._NAME" beside files on foreign disks and in archives.
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.name[:2] != "._" and path.is_file()
+        # A link to nowhere is a clip that was not copied.
+        if path.suffix.lower() in AUDIO_SUFFIXES
+        and path.name[:2] != "._"
+        and (path.is_file() or not path.exists())
     )
     if not files:
         raise InputError(f"{title}: no .wav or .flac file below {root}")
     return files
 
 
-def _everything_below(root: Path) -> Iterator[Path]:
-    """Files below ``root``; a folder that cannot be read is no empty one."""
+def files_below(root: Path) -> Iterator[Path]:
+    """Files below ``root``, through links to folders too.
+
+    Raises:
+        InputError: a folder cannot be read, which does not make it an empty one.
+    """
 
     def refuse(error: OSError) -> None:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
-    for folder, _, names in os.walk(root, onerror=refuse):
+    seen = set()
+    for folder, inner, names in os.walk(root, onerror=refuse, followlinks=True):
+        inner.sort()
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back, or a second way to the same folder
+            inner.clear()
+            continue
+        seen.add(real)
         yield from (Path(folder) / name for name in names)
 
 
 def digest(clips: Iterable[Clip], labels: Sequence[str]) -> str:
     """Sixteen hex digits of what is taught: clips, wherever they lie, and labels in order."""
-    names = sorted(f"{clip.corpus}/{clip.path.name}/{clip.label}" for clip in clips)
-    return hashlib.sha256("\n".join([*labels, *names]).encode()).hexdigest()[:16]
+    names = sorted(f"{clip.corpus}/{_own_name(clip)}/{clip.label}" for clip in clips)
+    # A name may hold bytes of another encoding than this system's.
+    taught = "\n".join([*labels, *names]).encode(errors="surrogateescape")
+    return hashlib.sha256(taught).hexdigest()[:16]
+
+
+def _own_name(clip: Clip) -> str:
+    """The file's name, with the speaker where it does not say who that is (SAVEE's DC/n23.wav)."""
+    speaker = clip.speaker.partition(":")[2]
+    return clip.path.name if speaker in clip.path.name else f"{speaker}/{clip.path.name}"

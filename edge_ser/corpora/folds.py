@@ -13,6 +13,7 @@ from edge_ser.errors import InputError, UsageError
 __all__ = [
     "PROTOCOLS",
     "Fold",
+    "apart_from",
     "check_classes",
     "held_out_corpora",
     "leave_one_out",
@@ -45,8 +46,11 @@ class Fold:
     test: tuple[Clip, ...]
 
     def __post_init__(self) -> None:
-        if not self.train or not self.test:
-            raise InputError(f"fold {self.index} has an empty training or test part")
+        for part, clips in (("train", self.train), ("test", self.test)):
+            if not clips:
+                raise InputError(
+                    f"fold {self.index} ({self.protocol}) has no clip left to {part} on"
+                )
         if self.protocol != "random":
             both = {clip.speaker for clip in self.train} & {clip.speaker for clip in self.test}
             if both:
@@ -54,6 +58,12 @@ class Fold:
                     f"fold {self.index} calls itself {self.protocol}, but {sorted(both)[0]} "
                     "is in its training and its test part"
                 )
+
+
+def apart_from(clips: Sequence[Clip], *parts: Sequence[Clip]) -> list[Clip]:
+    """Those of ``clips`` whose speakers are in none of ``parts``, such as a fold's test part."""
+    speakers = {clip.speaker for part in parts for clip in part}
+    return [clip for clip in clips if clip.speaker not in speakers]
 
 
 def speaker_folds(clips: Sequence[Clip], n_folds: int, seed: int = 0) -> list[Fold]:
@@ -73,9 +83,10 @@ def speaker_folds(clips: Sequence[Clip], n_folds: int, seed: int = 0) -> list[Fo
     fold_of: dict[str, int] = {}
     for corpus, speakers in sorted(by_corpus.items()):
         if len(speakers) < n_folds:
+            fewer = f"use --folds {len(speakers)}, or " if len(speakers) > 1 else ""
             raise UsageError(
-                f"{corpus} has {len(speakers)} speakers, too few for {n_folds} "
-                f"speaker-independent folds; use --folds {len(speakers)} or leave it for training"
+                f"{corpus} has {len(speakers)} speaker{'s' * (len(speakers) != 1)}, too few for "
+                f"{n_folds} speaker-independent folds; {fewer}give it with --extra to train on only"
             )
         order = sorted(speakers)
         random.Random(f"{seed}:{corpus}").shuffle(order)
@@ -209,10 +220,10 @@ def random_folds(clips: Sequence[Clip], n_folds: int, seed: int = 0) -> list[Fol
     split that much published work reports, kept for comparison only.
 
     Raises:
-        UsageError: fewer than two folds.
+        UsageError: fewer than two folds, or more than clips.
     """
-    if n_folds < 2:
-        raise UsageError(f"at least 2 folds are needed, got {n_folds}")
+    if not 2 <= n_folds <= len(clips):
+        raise UsageError(f"from 2 to {len(clips)} folds can be made of the clips, not {n_folds}")
     strata: dict[tuple[str, str], list[Clip]] = defaultdict(list)
     for clip in clips:
         strata[clip.corpus, clip.label].append(clip)
@@ -248,7 +259,7 @@ def validation_split(
         ``(training, validation)``, with no speaker in both.
 
     Raises:
-        UsageError: ``share`` is not between 0 and 1.
+        UsageError: ``share`` is not between 0 and 1, or there is only one speaker.
     """
     if not 0 < share < 1:
         raise UsageError(f"the share of validation speakers must lie between 0 and 1, got {share}")
@@ -263,6 +274,11 @@ def validation_split(
         order = sorted(speakers)
         random.Random(f"{seed}:validation:{corpus}").shuffle(order)
         held.update(order[: min(max(1, round(share * len(order))), len(order) - 1)])
+    if not held:
+        raise UsageError(
+            "no speaker can be held back for validation where there is one to train on; use "
+            "--validation 0"
+        )
     return (
         tuple(clip for clip in clips if clip.speaker not in held),
         tuple(clip for clip in clips if clip.speaker in held),
@@ -284,5 +300,5 @@ def random_validation_split(
     """
     if not 0 < share <= 0.5:
         raise UsageError(f"the share of validation clips must be over 0 and at most 0.5: {share}")
-    first = random_folds(clips, max(2, round(1 / share)), seed)[0]
+    first = random_folds(clips, min(max(2, round(1 / share)), len(clips)), seed)[0]
     return first.train, first.test

@@ -8,15 +8,18 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_ser.corpora.clips import LABEL_FILE, Clip, Corpus
+from edge_ser.corpora.clips import LABEL_FILE, Clip, Corpus, files_below, once_each
 from edge_ser.corpora.naming import Naming
 from edge_ser.errors import InputError
 from edge_ser.labels import LABELS
 
 __all__ = ["read_iemocap", "read_label_file", "turn_seconds"]
 
+_COLUMNS = ("file", "speaker", "emotion")
 # [6.2901 - 8.2357]	Ses01F_impro01_F000	neu	[2.5000, 2.5000, 2.5000]
-_TURN = re.compile(r"\[(?P<begin>[\d.]+) - (?P<end>[\d.]+)\]\t(?P<name>\w+)\t(?P<emotion>\w+)\t")
+_TURN = re.compile(
+    r"\[(?P<begin>\d+(?:\.\d+)?) - (?P<end>\d+(?:\.\d+)?)\]\t(?P<name>\w+)\t(?P<emotion>\w+)\t"
+)
 
 
 def read_iemocap(naming: Naming, root: Path, files: Sequence[Path]) -> Corpus:
@@ -28,9 +31,7 @@ def read_iemocap(naming: Naming, root: Path, files: Sequence[Path]) -> Corpus:
     Raises:
         InputError: no label file, or one that contradicts itself or the audio.
     """
-    evaluations = sorted(
-        path for path in root.rglob("dialog/EmoEvaluation/*.txt") if not path.name.startswith("._")
-    )
+    evaluations = _evaluations(root)
     if not evaluations:
         raise InputError(
             f"{naming.title}: no Session*/dialog/EmoEvaluation/*.txt below {root}; point to the "
@@ -45,7 +46,7 @@ def read_iemocap(naming: Naming, root: Path, files: Sequence[Path]) -> Corpus:
                     f"{naming.title}: {turn['name']} is {known[0]!r} in {known[1].name} and "
                     f"{turn['emotion']!r} in {path.name}; copy the corpus again"
                 )
-    audio = [path for path in files if "sentences" in path.parts]
+    audio = [path for path in files if "sentences" in path.relative_to(root).parts]
     clips, foreign = [], []
     unused: Counter[str] = Counter()
     seen = set()
@@ -72,17 +73,29 @@ def read_iemocap(naming: Naming, root: Path, files: Sequence[Path]) -> Corpus:
             "sentences/wav there?"
         )
     missing = tuple(sorted(set(emotion_of) - seen))
-    return Corpus(naming, root, tuple(clips), tuple(foreign), dict(unused), missing)
+    clips, repeated = once_each(clips)
+    return Corpus(
+        naming, root, tuple(clips), tuple(foreign), dict(unused), missing, tuple(repeated)
+    )
 
 
 def turn_seconds(root: Path) -> dict[str, float]:
     """Length of each IEMOCAP turn as its label file tells it, by file name without ending."""
     return {
         turn["name"]: float(turn["end"]) - float(turn["begin"])
-        for path in sorted(root.rglob("dialog/EmoEvaluation/*.txt"))
-        if not path.name.startswith("._")
+        for path in _evaluations(root)
         for turn in _turns(path)
     }
+
+
+def _evaluations(root: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in files_below(root)
+        if path.parts[-3:-1] == ("dialog", "EmoEvaluation")
+        and path.suffix == ".txt"
+        and not path.name.startswith("._")
+    )
 
 
 def _turns(path: Path) -> list[re.Match[str]]:
@@ -109,33 +122,39 @@ def read_label_file(naming: Naming, root: Path, files: Sequence[Path]) -> Corpus
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            lacking = {"file", "speaker", "emotion"} - set(reader.fieldnames or ())
+            lacking = set(_COLUMNS) - set(reader.fieldnames or ())
             if lacking:
-                raise InputError(f"{table}: has no column {sorted(lacking)[0]!r}")
+                raise InputError(
+                    f"{table}: has no column {sorted(lacking)[0]!r}; its first line has to be "
+                    f"{','.join(_COLUMNS)}"
+                )
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{table}: cannot be read as a table ({error})") from error
+        raise InputError(f"{table}: cannot be read as a table in UTF-8 ({error})") from error
     here = {path.relative_to(root).as_posix(): path for path in files}
     clips: dict[str, Clip] = {}
+    told: dict[str, tuple[str, str]] = {}
     unused: Counter[str] = Counter()
     missing = []
     for number, row in enumerate(rows, start=2):
-        name, speaker, emotion = row["file"], row["speaker"], row["emotion"]
+        name, speaker, emotion = ((row[key] or "").strip() for key in _COLUMNS)
         if not name or not speaker or not emotion:
             raise InputError(f"{table}: line {number} lacks a file, speaker or emotion")
+        name = name.replace("\\", "/").removeprefix("./")
+        if told.setdefault(name, (speaker, emotion)) != (speaker, emotion):
+            raise InputError(f"{table}: line {number} contradicts an earlier one about {name}")
         if name not in here:
             missing.append(name)
             continue
-        label = naming.emotions.get(emotion, emotion if emotion in LABELS else None)
+        code = emotion if emotion in naming.emotions else emotion.lower()
+        label = naming.emotions.get(code, code if code in LABELS else None)
         if label is None:
             unused[emotion] += 1
             continue
-        clip = Clip(here[name], naming.corpus, f"{naming.corpus}:{speaker}", label, "")
-        if clips.setdefault(name, clip) != clip:
-            raise InputError(f"{table}: line {number} contradicts an earlier one about {name}")
+        clips[name] = Clip(here[name], naming.corpus, f"{naming.corpus}:{speaker}", label, "")
     if not clips:
-        raise InputError(f"{table}: names no clip below {root} with a known emotion")
-    told = set(clips)
+        why = f"{len(missing)} files are not there, {unused.total()} have another emotion"
+        raise InputError(f"{table}: names no clip below {root} with a known emotion; {why}")
     foreign = tuple(path for name, path in here.items() if name not in told)
     ordered = sorted(clips.values(), key=lambda clip: clip.path)
     return Corpus(naming, root, tuple(ordered), foreign, dict(unused), tuple(missing))

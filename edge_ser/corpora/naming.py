@@ -161,10 +161,11 @@ IEMOCAP = Naming(
 KESDY18 = Naming(
     corpus="kesdy18",
     title="KESDy18, Korean Emotional Speech Dataset of ETRI",
-    # Where speaker (M or F and a number) and emotion word stand differs between copies.
+    # Where speaker (M or F and a number) and emotion word stand differs between copies; the
+    # last one in the path counts, and "unhappy" is no "happy".
     pattern=re.compile(
-        r"(?=.*?(?:^|[/_-])(?P<speaker>[FM]\d{1,2})(?:[/_-]|$))"
-        r"(?=.*?(?P<emotion>angry|happy|neutral|sad))(?:.*/)?(?P<text>[^/]*)",
+        r"(?=.*(?:^|[/_-])(?P<speaker>[FM]\d{1,2})(?:[/_-]|$))"
+        r"(?=.*(?<![a-z])(?P<emotion>angry|happy|neutral|sad)(?![a-z]))(?:.*/)?(?P<text>[^/]*)",
         re.IGNORECASE,
     ),
     emotions={

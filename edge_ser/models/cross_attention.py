@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from edge_ser.labels import SIX_LABELS, check_labels
+from edge_ser.models.tuned_top import TunedTop
 from edge_ser.models.utterance import (
     AttentivePool,
     Standardise,
     TransformerBlock,
+    check_width,
     halve_mask,
     pool_frames,
     pool_tokens,
@@ -26,13 +28,15 @@ __all__ = ["CrossAttentionConfig", "CrossAttentionModel"]
 class CrossAttentionConfig:
     """Shape of the model; the defaults are the reconstruction at full size.
 
+    The publication tells no sizes: these are ours. Dropout is left to the recipe.
+
     Attributes:
         acoustic_rows: rows of the acoustic features, 40 for MFCC, 201 for a spectrogram.
         semantic_layers: hidden states of the speech encoder that are weighted and summed.
         semantic_width: width of a hidden state.
         two_way: also let the semantic branch attend to the acoustic one.
         feature_encoder: convolutions before the acoustic self-attention; without them the
-            frames are only projected, as in the forerunner CA-SER.
+            frames are only projected (in pairs), as in the forerunner CA-SER.
         pool: tokens of either branch (50 and, of most encoders, 40 to 50 a second) that are
             averaged into one before anything attends: 2 costs half as much.
         utterance_rows: hand-crafted values of the whole clip (eGeMAPS functionals) that join
@@ -57,8 +61,7 @@ class CrossAttentionConfig:
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
-        if self.width % self.heads or self.width % 2:
-            raise ValueError(f"width {self.width} must be even and split into {self.heads} heads")
+        check_width(self.width, self.heads)
         if self.pool < 1:
             raise ValueError(f"pool must be at least 1, got {self.pool}")
 
@@ -78,6 +81,8 @@ class CrossAttentionModel(nn.Module):
     def __init__(self, config: CrossAttentionConfig) -> None:
         super().__init__()
         c = self.config = config
+        self.tuned: TunedTop | None = None
+        """Top blocks of the speech encoder, where they are trained too; put here by its maker."""
         self.standardise = Standardise(c.acoustic_rows)
         if c.feature_encoder:
             self.encoder: nn.Module = nn.Sequential(
@@ -155,6 +160,8 @@ class CrossAttentionModel(nn.Module):
             own = block(own, own_mask)
         # Layers, and the values of one layer, differ widely in scale: level them before they
         # are mixed. Averaged first, for that is most of the work.
+        if self.tuned is not None:
+            semantic = self.tuned(semantic, semantic_mask)
         flat = semantic.flatten(1, 2)
         flat, semantic_mask = pool_frames(flat, semantic_mask, c.pool)
         states = self.semantic_standardise(flat).reshape(*semantic.shape[:3], -1)

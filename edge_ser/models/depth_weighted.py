@@ -14,6 +14,7 @@ from edge_ser.models.utterance import (
     AttentivePool,
     Standardise,
     TransformerBlock,
+    check_width,
     halve_mask,
     positions,
 )
@@ -26,6 +27,8 @@ DEPTHS = ("shallow", "intermediate", "high")
 @dataclass(frozen=True)
 class DepthWeightedConfig:
     """Shape of the model; the defaults are the reconstruction at full size.
+
+    The publication tells no sizes: these are ours. Dropout is left to the recipe.
 
     Attributes:
         spectral_rows: rows of the spectral branch (log-mel), 0 to leave the branch out.
@@ -62,14 +65,18 @@ class DepthWeightedConfig:
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
+        check_width(self.width, self.heads)
         for name, value, known in (
             ("fusion", self.fusion, ("parallel", "progressive")),
             ("depth_weights", self.depth_weights, ("static", "dynamic", "uniform")),
         ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-        if not self.depths or set(self.depths) - set(DEPTHS):
-            raise ValueError(f"depths must be some of {', '.join(DEPTHS)}, got {self.depths}")
+        if not self.depths or self.depths != tuple(d for d in DEPTHS if d in self.depths):
+            raise ValueError(
+                f"depths must be some of {', '.join(DEPTHS)} in this order, each once; "
+                f"got {', '.join(self.depths) or 'none'}"
+            )
         if not self.spectral_rows and not self.cepstral_rows and not self.semantic_layers:
             raise ValueError("at least one branch is needed")
 

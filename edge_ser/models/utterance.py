@@ -1,7 +1,8 @@
 """Layers that the whole-utterance models share: standardising, masking, attentive pooling.
 
 Sequences are ``(batch, frames, channels) float32`` with a mask ``(batch, frames) bool`` that
-is true where a clip has sound; frames beyond its end never influence a result.
+is true where a clip has sound; frames beyond its end never influence a prediction. (In
+training they are among the frames over which batch norms find their statistics.)
 """
 
 from __future__ import annotations
@@ -15,11 +16,22 @@ __all__ = [
     "AttentivePool",
     "Standardise",
     "TransformerBlock",
+    "check_width",
     "halve_mask",
     "pool_frames",
     "pool_tokens",
     "positions",
 ]
+
+
+def check_width(width: int, heads: int) -> None:
+    """Refuse a ``width`` that attention or the positions cannot be made for.
+
+    Raises:
+        ValueError: it is odd, or ``heads`` do not divide it.
+    """
+    if width % heads or width % 2:
+        raise ValueError(f"width {width} must be even and split into {heads} heads")
 
 
 class Standardise(nn.Module):

@@ -97,7 +97,10 @@ def _cached(path: Path, count: int) -> list[NDArray[np.float16]] | None:
     try:
         with np.load(path) as stored:
             return [stored[f"arr_{i}"] for i in range(count)]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, AttributeError, TypeError):
+    except (
+        OSError, ValueError, KeyError, EOFError, BadZipFile, AttributeError, TypeError,
+        RuntimeError,
+    ):  # fmt: skip
         return None
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_ser.corpora import Clip, Fold
-from edge_ser.errors import MissingExtra, UsageError
+from edge_ser.corpora.folds import apart_from
+from edge_ser.errors import UsageError
 from edge_ser.training.acoustics import Functionals
+from edge_ser.training.discriminant import linear_classifier
 from edge_ser.training.extract import extract
 from edge_ser.training.results import FoldResult
 from edge_ser.training.semantic import encoder_states
+from edge_ser.training.tracks import known_labels
 
 __all__ = ["BASELINES", "baseline_vectors", "linear_fold"]
 
@@ -64,26 +66,24 @@ def linear_fold(
 ) -> FoldResult:
     """Linear discriminant analysis with shrinkage (Ledoit and Wolf) on standardised vectors.
 
-    It has no setting that could be tuned on test data.
+    It has no setting that could be tuned on test data. As the models, it never answers with a
+    label that the corpus of a clip does not have.
+
+    Args:
+        vectors: of every clip.
+        fold: the split.
+        extra: clips that are never tested on; those of the fold's test speakers are left out.
+        labels: in the order of the logits.
 
     Raises:
         MissingExtra: scikit-learn is not installed.
     """
-    try:
-        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-    except ImportError:
-        raise MissingExtra("scikit-learn", "semantic", "train a linear baseline") from None
-    train = [*fold.train, *extra]
-    priors = np.full(len(labels), 1 / len(labels))
-    model: Any = make_pipeline(
-        StandardScaler(),
-        LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=priors),
-    )
+    train = [*fold.train, *apart_from(extra, fold.test)]
+    model = linear_classifier(len(labels))
     model.fit(
         np.stack([vectors[clip] for clip in train]),
         [labels.index(clip.label) for clip in train],
     )
     chances = model.predict_proba(np.stack([vectors[clip] for clip in fold.test]))
+    chances *= known_labels(fold.test, labels, train)
     return FoldResult(fold, np.log(np.maximum(chances, 1e-8)).astype(np.float32), 0)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_ser.audio import load_mono
 from edge_ser.corpora import Clip
-from edge_ser.errors import InputError
+from edge_ser.errors import EdgeSerError, InputError
 from edge_ser.files import replace_file
 from edge_ser.training.augment import Augmenter, first_draw
 from edge_ser.training.progress import say, track
@@ -89,30 +89,52 @@ def extract(
     found: dict[Clip, list[NDArray[Any]]] = {}
     missing: list[tuple[Clip, Path]] = []
     folder = cache / hashlib.sha256(extractor.identity.encode()).hexdigest()[:16]
+    skipped = 0
+
+    def leave_out(error: InputError) -> None:
+        nonlocal skipped
+        if not skip_unreadable:
+            raise error
+        skipped += 1
+        say(f"{what}: left out: {error}")
+
+    def take(clip: Clip, arrays: list[NDArray[Any]]) -> None:
+        if all(np.isfinite(array).all() for array in arrays):
+            found[clip] = arrays if keep is None else [keep(array) for array in arrays]
+        else:
+            leave_out(InputError(f"{clip.path}: its {what} are no finite numbers; listen to it"))
+
     for clip in clips:
-        path = folder / f"{_clip_key(clip, copies)}.npz"
-        stored = _read(path)
+        try:
+            path = folder / f"{_clip_key(clip, copies)}.npz"
+        except InputError as error:
+            leave_out(error)
+            continue
+        stored = _read(path, 1 + copies.count)
         if stored is None:
             missing.append((clip, path))
         else:
-            found[clip] = stored if keep is None else [keep(array) for array in stored]
+            take(clip, stored)
     augmenter: Augmenter | None = None
-    skipped = 0
     for clip, path in track(missing, what):
         try:
             samples = load_mono(clip.path, extractor.rate_hz)
         except InputError as error:
-            if not skip_unreadable:
-                raise
-            skipped += 1
-            say(f"{what}: left out: {error}")
+            leave_out(error)
             continue
         if copies.count and augmenter is None:
             augmenter = Augmenter(extractor.rate_hz, copies.seed)
-        arrays = [extractor(version) for version in _versions(clip, samples, copies, augmenter)]
+        try:
+            arrays = [extractor(version) for version in _versions(clip, samples, copies, augmenter)]
+        except (EdgeSerError, MemoryError):
+            raise
+        except Exception as error:  # of whatever library computes the features
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            leave_out(InputError(f"{clip.path}: its {what} cannot be computed ({reason})"))
+            continue
         with replace_file(path) as file:
             np.savez(file, *arrays)
-        found[clip] = arrays if keep is None else [keep(array) for array in arrays]
+        take(clip, arrays)
     if skipped:
         say(f"{what}: {skipped} of {len(clips)} clips could not be read and were left out")
     return {clip: found[clip] for clip in clips if clip in found}
@@ -139,12 +161,16 @@ def _clip_key(clip: Clip, copies: Copies) -> str:
     return digest.hexdigest()[:32]
 
 
-def _read(path: Path) -> list[NDArray[Any]] | None:
+def _read(path: Path, n: int) -> list[NDArray[Any]] | None:
+    """The ``n`` arrays in ``path``; None where it is missing or damaged."""
     if not path.exists():
         return None
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return [stored[f"arr_{index}"] for index in range(len(stored.files))]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            return [stored[f"arr_{index}"] for index in range(n)]
+    # RuntimeError and TypeError: a damaged archive may look encrypted, or like no archive.
+    except (
+        OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, RuntimeError, TypeError,
+    ) as error:  # fmt: skip
         say(f"{path}: damaged cache file ({error}); computed again")
         return None

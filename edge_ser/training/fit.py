@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -16,17 +16,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from edge_ser.errors import InputError, UsageError
-from edge_ser.files import replace_file
 from edge_ser.training.processes import engine
 from edge_ser.training.progress import say
+from edge_ser.training.state import check_same_run, read_state, save_state
 
 __all__ = ["FitSettings", "Fitted", "fit"]
-
-_STATE_KEYS = (
-    "model", "average", "optimizer", "scheduler", "rng", "best", "best_score", "best_epoch",
-    "epoch", "history",
-)  # fmt: skip
-
 
 B = TypeVar("B")
 B_co = TypeVar("B_co", covariant=True)
@@ -45,6 +39,8 @@ class FitSettings:
     """How long and how fast to learn.
 
     Attributes:
+        tuned_rate: learning rate of ``model.tuned``, where a model has parts that were trained
+            before.
         ema: decay per batch of the weight average that is validated and kept.
         patience: epochs without a better validation before stopping, 0 for never.
     """
@@ -52,6 +48,7 @@ class FitSettings:
     epochs: int = 90
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
+    tuned_rate: float = 1e-5
     warmup_epochs: float = 2.0
     clip_norm: float = 5.0
     ema: float = 0.998
@@ -85,6 +82,7 @@ def fit(
     resume: bool = False,
     name: str = "training",
     heard: str = "",
+    recipe: Mapping[str, Any] | None = None,
     fabric: Any = None,
 ) -> Fitted:
     """Train ``model`` in place and return its averaged weights of the best epoch.
@@ -99,6 +97,8 @@ def fit(
         state_path: file of the saved state.
         heard: digest of the training clips; a state that heard others is not resumed, for
             it could be tested on speakers that it knows.
+        recipe: what else shapes the weights beside ``settings``, JSON-ready; a state of
+            another recipe is not resumed.
         fabric: a launched ``lightning_fabric.Fabric`` with several processes, each of which
             calls this with the same arguments; default that of ``processes.engine``. The
             processes share the batches of an epoch, so an epoch has as many optimizer steps
@@ -106,14 +106,17 @@ def fit(
             decides holds for all.
 
     Raises:
-        InputError: the saved state is of another model, heard other clips, or cannot be written.
+        InputError: the saved state is of another run, or cannot be written; the loss is no
+            finite number any more.
+        OutputError: the disk is full; the state of the epoch before is still there.
     """
     if fabric is None:
         fabric = engine()
     rank, world = fabric.global_rank, fabric.world_size
+    shaped = {**(recipe or {}), **asdict(settings)}
     torch.manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(
-        _parameter_groups(model, settings.weight_decay), lr=settings.learning_rate, fused=True
+        _parameter_groups(model, settings), lr=settings.learning_rate, fused=True
     )
     average = AveragedModel(model, avg_fn=_warm_average(settings.ema), use_buffers=True)
     steps_per_epoch = len(batches) // world
@@ -132,13 +135,8 @@ def fit(
     if not resume and state_path.exists() and rank == 0:
         say(f"{name}: begins anew and replaces the run in {state_path.parent} (--resume goes on)")
     if resume and state_path.exists():
-        state = _read_state(state_path, fabric.device)
-        if state.get("heard") != heard:
-            raise InputError(
-                f"{state_path}: was trained on other clips or labels (another --seed, --folds, "
-                "--labels, --protocol or --data), so it cannot be resumed; give the same ones, "
-                "take another --out, or leave --resume away to start anew"
-            )
+        state = read_state(state_path, fabric.device)
+        check_same_run(state_path, state, heard, shaped, settings.epochs)
         try:
             model.load_state_dict(state["model"])
         except RuntimeError as error:
@@ -170,7 +168,14 @@ def fit(
                 continue
             value = loss(wrapped, _on_device(batch, fabric.device), own)
             fabric.backward(value)
-            fabric.clip_gradients(wrapped, optimizer, max_norm=settings.clip_norm)
+            norm = fabric.clip_gradients(
+                wrapped, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False
+            )
+            if not torch.isfinite(norm):
+                raise InputError(
+                    f"{name}: the loss is {value.item():g} in epoch {epoch} and its gradient no "
+                    "finite number; take a lower --learning-rate and leave --resume away"
+                )
             optimizer.step()
             optimizer.zero_grad()
             scheduler.step()
@@ -206,10 +211,10 @@ def fit(
                 "best_epoch": best_epoch,
                 "epoch": epoch,
                 "history": json.dumps(history),
-                "settings": json.dumps(asdict(settings)),
+                "settings": json.dumps(shaped),
                 "heard": heard,
             }
-            _save_state(state_path, state)
+            save_state(state_path, state)
             shown = "  ".join(
                 f"{k} {v:.4f}" for k, v in record.items() if k not in ("epoch", "seconds")
             )
@@ -256,40 +261,16 @@ def _warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tens
     return update
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay matrices and kernels only, never biases, norms or depth weights."""
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": plain, "weight_decay": 0.0},
+def _parameter_groups(model: nn.Module, settings: FitSettings) -> list[dict[str, Any]]:
+    """Decay matrices and kernels only, never biases, norms, depth weights or what is tuned."""
+    part = getattr(model, "tuned", None)
+    tuned = list(part.parameters()) if isinstance(part, nn.Module) else []
+    known = {id(p) for p in tuned}
+    new = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in new if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in new if p.ndim <= 1], "weight_decay": 0.0},
     ]
-
-
-def _read_state(path: Path, device: torch.device) -> dict[str, Any]:
-    """The state that :func:`_save_state` wrote.
-
-    Raises:
-        InputError: the file is damaged or something else.
-    """
-    try:
-        state = torch.load(path, weights_only=True, map_location=device)
-    # torch.load has no error of its own; whatever it raises, the file is not what was saved.
-    except Exception as error:
-        said = str(error).partition("\n")[0] or type(error).__name__
-        raise InputError(
-            f"{path}: cannot be read as the state of a training ({said}); delete it or leave "
-            "--resume away to start anew"
-        ) from error
-    lacking = [key for key in _STATE_KEYS if not isinstance(state, dict) or key not in state]
-    if lacking:
-        raise InputError(
-            f"{path}: is no state of a training, it lacks {lacking[0]!r}; delete it or leave "
-            "--resume away to start anew"
-        )
-    return cast("dict[str, Any]", state)
-
-
-def _save_state(path: Path, state: dict[str, Any]) -> None:
-    with replace_file(path) as file:
-        torch.save(state, file)
+    if tuned:
+        groups.append({"params": tuned, "weight_decay": 0.0, "lr": settings.tuned_rate})
+    return groups

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
 __all__ = ["engine", "is_first", "wait_for_first"]
+
+
+_PATIENCE = timedelta(days=7)
+"""How long a process waits for the others: the first one may compute features for hours."""
 
 
 def _world() -> int:
@@ -21,11 +26,17 @@ def engine() -> Any:
     each machine; gloo connects them on CPUs, NCCL on GPUs.
     """
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     if _world() == 1:
         return Fabric(accelerator="auto", devices=1)
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    fabric = Fabric(accelerator="auto", devices=here, num_nodes=_world() // here, strategy="ddp")
+    fabric = Fabric(
+        accelerator="auto",
+        devices=here,
+        num_nodes=_world() // here,
+        strategy=DDPStrategy(timeout=_PATIENCE),
+    )
     fabric.launch()
     return fabric
 

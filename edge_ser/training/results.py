@@ -19,7 +19,7 @@ __all__ = ["FoldResult", "calibration_of", "summarise"]
 
 @dataclass(frozen=True)
 class FoldResult:
-    """Predictions on the test speakers of one fold.
+    """Predictions on the test clips of one fold.
 
     Attributes:
         logits: ``(clips, labels)`` after the last step of each test clip.
@@ -42,9 +42,10 @@ class FoldResult:
 def summarise(results: Sequence[FoldResult], labels: tuple[str, ...], seed: int) -> dict[str, Any]:
     """Scores per fold and corpus, their mean and deviation, and the pooled scores.
 
+    The deviation is that of the folds themselves (divided by their number, not by one less).
     The pooled UAR counts every test clip of the cross-validation once. With at least two
     folds the temperature of the probabilities is found on all folds but one and judged on
-    the one left out, so ``ece_after`` speaks for unseen speakers.
+    the one left out, so ``ece_after`` speaks for unseen speakers where the protocol does.
     """
     report: dict[str, Any] = {
         "protocol": results[0].fold.protocol,
@@ -82,11 +83,12 @@ def summarise(results: Sequence[FoldResult], labels: tuple[str, ...], seed: int)
             }
     if len(results) > 1:
         n = sum(len(result.fold.test) for result in results)
+        protocol = results[0].fold.protocol
+        whose = "speakers trained on too" if protocol == "random" else "speakers not trained on"
         report["calibration"] = calibration_of(
             results,
             labels,
-            f"{len(results)}-fold {results[0].fold.protocol} cross-validation, "
-            f"{n} clips of speakers not trained on",
+            f"{len(results)}-fold {protocol} cross-validation, {n} clips of {whose}",
         )
     return report
 

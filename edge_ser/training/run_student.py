@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from edge_ser.corpora import NAMINGS, Clip, Fold, digest, validation_split
+from edge_ser.corpora.folds import apart_from
 from edge_ser.files import write_text
 from edge_ser.frontend import LogMelSpec
 from edge_ser.models.checkpoint import Checkpoint, save_student
@@ -111,8 +112,7 @@ def train_fold(
     if recipe.validation_share:
         train, held = validation_split(fold.train, recipe.validation_share, recipe.fit.seed)
     labels, step_frames = recipe.config.labels, recipe.config.step_frames
-    apart = {clip.speaker for clip in (*fold.test, *held)}
-    extra = [clip for clip in extra if clip.speaker not in apart]
+    extra = apart_from(extra, fold.test, held)
 
     def validate(model: torch.nn.Module) -> float:
         student = getattr(model, "student", model)
@@ -227,6 +227,7 @@ def _train(
         resume=resume,
         name=name,
         heard=digest(clips, recipe.config.labels),
+        recipe={**recipe.to_dict(), "teacher": teacher.facts() if teacher else {}},
     )
     write_text(out / "history.json", json.dumps(fitted.history, indent=1))
     student.cpu()

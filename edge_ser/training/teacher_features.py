@@ -19,7 +19,7 @@ from edge_ser.training.clip_statistics import (
     side_by_side,
 )
 from edge_ser.training.extract import Copies, extract
-from edge_ser.training.semantic import encoder_states
+from edge_ser.training.semantic import encoder_states, unfrozen_top
 from edge_ser.training.teacher_recipe import TeacherRecipe
 from edge_ser.training.tracks import Spans, Track, speech_spans
 
@@ -64,27 +64,43 @@ def load_features(
 
     Raises:
         InputError: a clip cannot be read.
+        UsageError: the encoder cannot be unfrozen as is asked.
         OutputError: the disk is full; what was computed stays.
     """
+    if recipe.unfreeze:  # what cannot be unfrozen is told before long work
+        unfrozen_top(recipe.encoder, recipe.unfreeze, recipe.layers)
     copies = Copies(recipe.copies, seed, rooms=recipe.rooms)
     tracks, spans, encoder = _heard(recipe, clips, cache, copies, skip=skip)
     vectors: ClipVectors = {}
     if recipe.linear == "vote":
-        vectors = separate(tracks, spans, list(spans))
+        vectors = separate(_heard_by_network(recipe, tracks), spans, list(spans))
     elif recipe.linear == "wide":
         voices = Copies(_LINEAR_VOICES, seed, rooms=False)
         heard, parts = tracks, spans
         if copies != voices:
             heard, parts, _ = _heard(recipe, clips, cache, voices, skip=skip)
         states = layer_statistics(recipe.encoder, parts, cache, voices) if encoder else None
-        vectors = side_by_side(heard, parts, list(parts), states)
+        vectors = side_by_side(_heard_by_network(recipe, heard), parts, list(parts), states)
     return TeacherFeatures(tracks, spans, encoder, vectors)
+
+
+def _heard_by_network(recipe: TeacherRecipe, tracks: dict[str, Track]) -> dict[str, Track]:
+    """The tracks without those of branches that the network does not have."""
+    config = recipe.config
+    if not isinstance(config, DepthWeightedConfig):
+        return tracks
+    rows = {"spectral": config.spectral_rows, "cepstral": config.cepstral_rows}
+    return {name: track for name, track in tracks.items() if rows.get(name, 1)}
 
 
 def _heard(
     recipe: TeacherRecipe, clips: Sequence[Clip], cache: Path, copies: Copies, *, skip: bool
 ) -> tuple[dict[str, Track], Spans, str | None]:
     """Tracks, spans and the identity of the speech encoder, if there is one."""
+    encoder: str | None = None
+    hears = not isinstance(recipe.config, DepthWeightedConfig) or recipe.config.semantic_layers
+    if hears:  # first, for its file may be wrong
+        semantic, encoder = _semantic(recipe, clips, cache, copies, skip=skip)
 
     def made(extractor: Any, what: str) -> dict[Clip, list[NDArray[Any]]]:
         return extract(clips, extractor, cache, copies=copies, what=what, skip_unreadable=skip)
@@ -95,16 +111,15 @@ def _heard(
         tracks = {"spectral": mel}
         cepstral = made(Cepstral(), "cepstra") if recipe.config.cepstral_rows else mel.values
         tracks["cepstral"] = Track(cepstral, 100.0)
-        if not recipe.config.semantic_layers:
-            return tracks, spans, None
-        tracks["semantic"], encoder = _semantic(recipe, clips, cache, copies, skip=skip)
+        if hears:
+            tracks["semantic"] = semantic
         return tracks, spans, encoder
     tracks = {}
     if recipe.acoustic == "logmel":
         tracks["acoustic"] = mel
     else:
         tracks["acoustic"] = Track(made(ACOUSTICS[recipe.acoustic](), recipe.acoustic), 100.0)
-    tracks["semantic"], encoder = _semantic(recipe, clips, cache, copies, skip=skip)
+    tracks["semantic"] = semantic
     if recipe.functionals:
         tracks["utterance"] = Track(made(Functionals(), "eGeMAPS"), None)
     return tracks, spans, encoder

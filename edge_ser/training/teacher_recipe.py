@@ -22,6 +22,7 @@ class TeacherRecipe:
         acoustic: acoustic branch of the cross-attention model, a name of ``ACOUSTICS``.
         encoder: speech encoder of the semantic branch, see ``open_encoder``.
         layers: its hidden states to take, None for all.
+        unfreeze: top blocks of a transformers encoder that the cross-attention model trains too.
         functionals: give the cross-attention model's classifier the eGeMAPS functionals.
         copies: augmented copies of every training clip.
         rooms: other rooms, microphones and noise in the copies; without, only other voices.
@@ -38,6 +39,7 @@ class TeacherRecipe:
     acoustic: str = "mfcc"
     encoder: str = "moonshine"
     layers: tuple[int, ...] | None = None
+    unfreeze: int = 0
     functionals: bool = False
     copies: int = 0
     rooms: bool = True

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_ser.corpora import Clip, Fold, digest, validation_split
-from edge_ser.corpora.folds import random_validation_split
+from edge_ser.corpora.folds import apart_from, random_validation_split
 from edge_ser.files import replace_file, write_text
 from edge_ser.models.cross_attention import CrossAttentionModel
 from edge_ser.models.depth_weighted import DepthWeightedConfig, DepthWeightedModel
@@ -25,6 +25,7 @@ from edge_ser.training.linear_member import LinearMember
 from edge_ser.training.processes import is_first
 from edge_ser.training.progress import say
 from edge_ser.training.results import FoldResult
+from edge_ser.training.semantic import unfrozen_top
 from edge_ser.training.student import mean_uar
 from edge_ser.training.teacher_features import TeacherFeatures
 from edge_ser.training.teacher_recipe import TeacherRecipe
@@ -74,6 +75,8 @@ def build_model(
         utterance_rows=first["utterance"].shape[0] if "utterance" in first else 0,
     )
     model = CrossAttentionModel(config)
+    if recipe.unfreeze:
+        model.tuned = unfrozen_top(recipe.encoder, recipe.unfreeze, recipe.layers)
     model.standardise.fit(*tracks["acoustic"].statistics(clips))
     model.semantic_standardise.fit(*tracks["semantic"].statistics(clips))
     if "utterance" in tracks:
@@ -143,7 +146,8 @@ def train_teacher_fold(
         recipe: what to train.
         features: of all clips of the fold and of ``extra``.
         fold: the split.
-        extra: clips of corpora that are never tested on.
+        extra: clips that are never tested on; those of the fold's test and validation
+            speakers are left out.
         out: folder of the fold.
         resume: go on where a killed run was.
     """
@@ -153,7 +157,13 @@ def train_teacher_fold(
     held: Sequence[Clip] = ()
     if recipe.validation_share > 0:
         train, held = split(fold.train, recipe.validation_share, recipe.fit.seed)
-    clips = [*train, *extra]
+    clips = [*train, *apart_from(extra, fold.test, held)]
+    # The quick part first: what it cannot be fitted on is told before hours of training.
+    linear = None
+    if recipe.linear:
+        linear = fit_linear(recipe, features, clips, known_speakers=fold.protocol == "random")
+        if is_first():
+            linear.save(out / "linear.safetensors")
     banded = {
         name: track.statistics(clips)[0]
         for name, track in features.tracks.items()
@@ -195,6 +205,8 @@ def train_teacher_fold(
             out / f"state{member}.pt",
             resume=resume,
             heard=digest(clips, recipe.config.labels),
+            # The same encoder may lie elsewhere; another one may have taken its place.
+            recipe={**recipe.to_dict(), "encoder": features.encoder},
             name=name,
         )
         epoch = max(epoch, fitted.epoch)
@@ -218,10 +230,7 @@ def train_teacher_fold(
             write_text(out / f"history{member}.json", json.dumps(fitted.history, indent=1))
     mean = torch.stack(chances).mean(0)
     parts: dict[str, Tensor] = {}
-    if recipe.linear:
-        linear = fit_linear(recipe, features, clips, known_speakers=fold.protocol == "random")
-        if is_first():
-            linear.save(out / "linear.safetensors")
+    if linear is not None:
         votes = linear.logits(features.vectors, fold.test)
         parts = {"network": mean, "linear": torch.stack([chance(vote) for vote in votes]).mean(0)}
         mean = (parts["network"] + parts["linear"]) / 2

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from edge_ser.cli import main
-from edge_ser.corpora import load_corpus, make_folds
-from edge_ser.corpora.survey import survey
+from edge_ser.corpora import digest, load_corpus, make_folds
+from edge_ser.corpora.folds import random_folds, random_validation_split, validation_split
+from edge_ser.corpora.survey import check_lengths, survey
 from edge_ser.corpora.twins import twins, without_twins
 from edge_ser.errors import InputError, UsageError
 
@@ -78,6 +79,24 @@ def test_kesdy18_where_speaker_and_emotion_stand_differs(tmp_path: Path, name: s
     assert speaker == ("kesdy18:F07" if "F07" in path.name else "kesdy18:M03")
 
 
+def test_kesdy18_by_the_words_nearest_to_the_clip(tmp_path: Path) -> None:
+    touch(tmp_path / "happy set" / "F01_sad_001.wav")
+    touch(tmp_path / "unhappy" / "F02_001.wav")
+    corpus = load_corpus("kesdy18", touch(tmp_path / "F02_neutral_2.wav").parent)
+    assert sorted(clip.label for clip in corpus.clips) == ["neutral", "sadness"]
+    assert [path.name for path in corpus.foreign] == ["F02_001.wav"]
+
+
+def test_a_label_file_as_other_systems_write_it(tmp_path: Path) -> None:
+    for index in range(3):
+        touch(tmp_path / "wav" / f"{index}.wav")
+    (tmp_path / "labels.csv").write_text(
+        "file,speaker,emotion\r\nwav\\0.wav,s1,Angry\r\n./wav/1.wav,s2, sad\r\n"
+    )
+    corpus = load_corpus("kesdy18", tmp_path)
+    assert [clip.label for clip in corpus.clips] == ["anger", "sadness"]
+
+
 def test_kesdy18_with_a_label_file(tmp_path: Path) -> None:
     for index in range(3):
         touch(tmp_path / "wav" / f"{index}.wav")
@@ -99,7 +118,8 @@ def test_kesdy18_with_a_label_file(tmp_path: Path) -> None:
         ("file,speaker\n0.wav,s1\n", "no column 'emotion'"),
         ("file,speaker,emotion\n0.wav,,angry\n", "line 2 lacks"),
         ("file,speaker,emotion\n0.wav,s1,angry\n0.wav,s1,sad\n", "line 3 contradicts"),
-        ("file,speaker,emotion\n0.wav,s1,hungry\n", "no clip"),
+        ("file,speaker,emotion\n0.wav,s1,hungry\n0.wav,s1,sad\n", "line 3 contradicts"),
+        ("file,speaker,emotion\n0.wav,s1,hungry\n", "no clip.*1 have another emotion"),
     ],
 )
 def test_wrong_label_files_are_refused(tmp_path: Path, table: str, message: str) -> None:
@@ -166,6 +186,10 @@ def test_iemocap_half_copied(tmp_path: Path) -> None:
     next(root.rglob("Ses03M_impro03.txt")).unlink()
     with pytest.raises(InputError, match="no line in EmoEvaluation"):
         load_corpus("iemocap", root)
+    broken = next(root.rglob("Ses02F_impro02.txt"))
+    broken.write_text(broken.read_text().replace("[6.2901", "[6.2.9", 1))
+    with pytest.raises(InputError, match="no line in EmoEvaluation"):
+        survey(load_corpus("iemocap", root), read_audio=True)
     for path in root.rglob("EmoEvaluation/*"):
         path.unlink()
     with pytest.raises(InputError, match=r"no Session\*/dialog/EmoEvaluation"):
@@ -234,7 +258,11 @@ def test_survey_counts_and_names(tmp_path: Path, capsys: pytest.CaptureFixture[s
     touch(root / "holiday.wav")
     found = survey(load_corpus("emodb", root), read_audio=True)
     assert not found.whole
-    assert found.gaps() == ["2 of 10 speakers are here", "emodb:03 has no neutral"]
+    assert found.gaps() == [
+        "13 of 535 clips are here",
+        "2 of 10 speakers are here",
+        "emodb:03 has no neutral",
+    ]
     assert found.seconds == pytest.approx(12 * 0.5)
     assert main(["corpus", "check", str(root), "--corpus", "emodb", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -249,7 +277,9 @@ def test_survey_counts_and_names(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "08a01Wa.wav" in shown
 
 
-def test_audio_that_contradicts_its_label_file(tmp_path: Path) -> None:
+def test_audio_that_contradicts_its_label_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     soundfile = pytest.importorskip("soundfile")
     root = write_iemocap(tmp_path)
     for path in root.rglob("sentences/wav/*/*.wav"):
@@ -260,6 +290,15 @@ def test_audio_that_contradicts_its_label_file(tmp_path: Path) -> None:
     assert (
         "Ses02F_impro02_F000.wav: lasts 5.00 s, its label file says 1.95 s" in found.contradicted[0]
     )
+    assert found.silent is not None
+    assert len(found.silent) == 5
+    corpus = load_corpus("iemocap", root)
+    with pytest.raises(InputError, match="so do 1 of 5 clips: the label files are of other audio"):
+        check_lengths(corpus)
+    monkeypatch.setattr("edge_ser.corpora.survey._FEW", 0.5)
+    assert check_lengths(corpus) == list(found.contradicted)
+    next(root.rglob("Ses02F_impro02_F000.wav")).write_bytes(b"torn")
+    assert check_lengths(corpus) == []
 
 
 def test_another_corpus_is_refused(tmp_path: Path) -> None:
@@ -285,3 +324,60 @@ def test_the_same_audio_never_stands_on_both_sides(tmp_path: Path) -> None:
     assert [len(fold.train) for fold in cleaned] == [3, 3, 4]
     assert extra == []
     assert "fold 0: 08a01Wa.wav left out of training" in said[0]
+    (root / "09a01Aa.wav").write_bytes((root / "03a01Wa.wav").read_bytes())
+    _, _, said = without_twins(folds, [])
+    assert said[0].startswith("the same audio has two labels: ")
+    for path in root.glob("*.wav"):
+        path.write_bytes(b"RIFF of nothing")
+    with pytest.raises(InputError, match="fold 0: all of its training clips have the very audio"):
+        without_twins(folds, [])
+    assert set(said[0].split(": ")[1].split(" = ")) == {
+        "03a01Wa.wav", "08a01Wa.wav", "09a01Aa.wav",
+    }  # fmt: skip
+
+
+def test_a_corpus_that_was_unpacked_twice_counts_once(tmp_path: Path) -> None:
+    emodb(tmp_path / "wav")
+    emodb(tmp_path / "wav" / "again" / "wav")
+    touch(tmp_path / "wav" / "03a01Wa.flac")
+    corpus = load_corpus("emodb", tmp_path)
+    assert len(corpus.clips) == 14
+    assert len(corpus.repeated) == 15
+    assert corpus.left_out()[0].startswith("emodb: 15 files have the name of another one")
+    twice = write_iemocap(tmp_path / "usc")
+    once = load_corpus("iemocap", twice).clips
+    write_iemocap(tmp_path / "usc" / "IEMOCAP_full_release")
+    again = load_corpus("iemocap", twice)
+    assert [clip.path.name for clip in again.clips] == [clip.path.name for clip in once]
+    assert len(again.repeated) == len(once)
+
+
+def test_links_are_followed_and_dead_ones_are_clips(tmp_path: Path) -> None:
+    emodb(tmp_path / "elsewhere", ("03",))
+    root = emodb(tmp_path / "root", ("08",))
+    (root / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(root)
+    (root / "09a01Wa.wav").symlink_to(tmp_path / "never copied.wav")
+    clips = load_corpus("emodb", root).clips
+    assert len(clips) == 15
+    assert {clip.speaker for clip in clips} == {"emodb:03", "emodb:08", "emodb:09"}
+    assert not twins(clips)  # all are empty or away, and no error
+
+
+def test_what_was_taught_is_told_by_speakers_too(tmp_path: Path) -> None:
+    for speaker in ("DC", "JE"):
+        for name in ("a01", "n02"):
+            touch(tmp_path / speaker / f"{name}.wav")
+    clips = load_corpus("savee", tmp_path).clips
+    assert digest(clips[:2], ("anger",)) != digest(clips[2:], ("anger",))
+    korean = tmp_path / "ko" / "F01_angry_\udcbe\udcc8.wav"  # a name in EUC-KR
+    assert digest(load_corpus("kesdy18", touch(korean).parent).clips, ("anger",))
+
+
+def test_validation_and_random_folds_that_cannot_be(tmp_path: Path) -> None:
+    clips = load_corpus("emodb", emodb(tmp_path, ("03",))).clips
+    with pytest.raises(UsageError, match="no speaker can be held back"):
+        validation_split(clips, 0.2)
+    assert len(random_validation_split(clips, 0.01)[1]) == 1
+    with pytest.raises(UsageError, match="from 2 to 7 folds"):
+        random_folds(clips, 8)

@@ -234,6 +234,10 @@ def test_senseless_shapes_are_refused() -> None:
         {"depth_weights": "random"},
         {"depths": ()},
         {"depths": ("deepest",)},
+        {"depths": ("shallow", "shallow")},
+        {"depths": ("high", "shallow")},
+        {"width": 100, "heads": 3},
+        {"width": 31, "heads": 1},
         {"spectral_rows": 0, "cepstral_rows": 0},
         {"labels": ("anger", "hunger")},
     ):

@@ -82,8 +82,8 @@ def test_folds_that_were_not_run_are_told(tmp_path: Path) -> None:
         made = write_run(tmp_path / f"one{fold}", "depth-weighted", "random", accuracy)
         report = json.loads((made / "results.json").read_text())
         report["command"] = (
-            f"edge-ser train depth-weighted --data emodb=/home/me/emodb --cache /home/me/cache "
-            f"--folds 5 --fold {fold} --out /home/me/deep --resume"
+            f"edge-ser train depth-weighted --data emodb=/home/me/emodb --cache=/home/me/cache "
+            f"--folds=5 --fold {fold} --out /home/me/deep --resume"
         )
         figures = report["corpora"]["emodb"]
         figures["folds"] = figures["folds"][:1]
@@ -100,5 +100,8 @@ def test_folds_that_were_not_run_are_told(tmp_path: Path) -> None:
     assert "/home" not in (tmp_path / "kept" / "deep.json").read_text()
     # What was kept makes the same page again.
     again = tmp_path / "again.md"
+    figure = tmp_path / "figures" / "confusion-deep-emodb.svg"
+    drawn = figure.read_bytes()
     assert main([str(tmp_path / "kept" / "deep.json"), "--out", str(again)]) == 0
     assert again.read_text() == text
+    assert figure.read_bytes() == drawn

@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("lightning_fabric", reason="training needs lightning-fabric")
 
-from edge_ser.errors import InputError
+from edge_ser.errors import InputError, OutputError
 from edge_ser.training.batches import Batch
 from edge_ser.training.fit import FitSettings, Fitted, fit
 
@@ -111,6 +111,50 @@ def test_what_heard_other_clips_is_not_resumed(tmp_path: Path) -> None:
             network(), Points(), loss, accuracy, SETTINGS, tmp_path / "state.pt",
             resume=True, heard="b",
         )  # fmt: skip
+
+
+def test_what_another_recipe_made_is_not_resumed(tmp_path: Path) -> None:
+    def go(recipe: dict[str, object], settings: FitSettings = SETTINGS) -> Fitted:
+        return fit(
+            network(), Points(), loss, accuracy, settings, tmp_path / "state.pt",
+            resume=True, recipe=recipe,
+        )  # fmt: skip
+
+    go({"copies": 1, "config": {"labels": ("a", "b"), "heads": 2}, "members": 1})
+    same = {"copies": 1, "config": {"labels": ("a", "b"), "heads": 2}, "members": 3, "new": 0}
+    longer = replace(SETTINGS, epochs=5)
+    go(same, longer)
+    for recipe, settings, message in (
+        ({**same, "copies": 2}, longer, "copies 1, not 2"),
+        ({**same, "config": {"heads": 4}}, longer, r"config\.heads 2, not 4"),
+        (same, replace(longer, seed=9), "seed 3, not 9"),
+        (same, replace(longer, learning_rate=1.0), r"learning_rate 0\.05, not 1"),
+        (same, replace(SETTINGS, epochs=2), "trained for 5 epochs already, 2 are"),
+    ):
+        with pytest.raises(InputError, match=message):
+            go(recipe, settings)
+
+
+def test_a_loss_that_explodes_is_told(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, learning_rate=1e30, warmup_epochs=0.0)
+    with pytest.raises(InputError, match="lower --learning-rate"):
+        run(tmp_path / "state.pt", settings)
+
+
+def test_a_full_disk_loses_no_state(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "state.pt"
+    run(path, replace(SETTINGS, epochs=1))
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="state"):
+            run(path, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.pt"]
+    assert path.read_bytes() == before
+    assert len(run(path, resume=True).history) == 4
 
 
 def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from edge_ser.frontend import LogMel, LogMelSpec
 
 soundfile = pytest.importorskip("soundfile")
 torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
 
 from making.encoder import waveform_model
+from safetensors.numpy import load_file, save_file
 
 from edge_ser.training import extract as extracting
 from edge_ser.training.bank import FeatureBank
@@ -157,6 +159,57 @@ def test_broken_encoder_folders_are_refused(hubert: Path, tmp_path: Path) -> Non
     (bare / "preprocessor_config.json").write_text(json.dumps({"sampling_rate": 48_000}))
     with pytest.raises(InputError, match="trained at 48000 Hz"):
         open_encoder(str(bare))
+    (bare / "preprocessor_config.json").write_text("[48000]")
+    with pytest.raises(InputError, match="holds no settings"):
+        open_encoder(str(bare))
+    (bare / "preprocessor_config.json").unlink()
+    weights = load_file(bare / "model.safetensors")
+    damaged = {name: np.nan * value for name, value in weights.items()}
+    part = dict(sorted(weights.items())[::2])
+    for content, message in ((damaged, "no finite numbers"), (part, "of the model's weights")):
+        save_file(content, bare / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(InputError, match=message):
+            open_encoder(str(bare))
+    (bare / "model.safetensors").write_bytes((hubert / "model.safetensors").read_bytes()[:-9])
+    with pytest.raises(InputError, match="cannot be loaded"):
+        open_encoder(str(bare))
+
+
+def test_models_without_states_over_time_are_refused(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, save
+
+    def model(nodes: list, samples: str | int, output: list) -> str:
+        graph = helper.make_graph(
+            nodes,
+            "mean",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", samples])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, output)],
+        )
+        opset = helper.make_opsetid("", 17)
+        save(helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "m.onnx")
+        return str(tmp_path / "m.onnx")
+
+    mean = helper.make_node("ReduceMean", ["x"], ["y"], axes=[1], keepdims=1)
+    with pytest.raises(InputError, match=r"shape \(1, 1\)"):
+        open_encoder(model([mean], "n", ["b", 1]))
+    with pytest.raises(InputError, match="does not run on a waveform of 4 s"):
+        open_encoder(model([mean], RATE, ["b", 1]))
+
+
+def test_weights_of_another_model_are_refused(hubert: Path, tmp_path: Path) -> None:
+    """transformers would fill what is missing with chance."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(hubert / "model.safetensors")
+    (tmp_path / "config.json").write_text((hubert / "config.json").read_text())
+    fewer = {name: tensor for name, tensor in weights.items() if "layers.1." not in name}
+    save_file(fewer, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"lacks \d+ of the model's weights"):
+        open_encoder(str(tmp_path))
+    whole = (hubert / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot be loaded"):
+        open_encoder(str(tmp_path))
 
 
 class Spectrum:
@@ -223,10 +276,15 @@ def test_a_damaged_cache_file_is_computed_again(
     clips, extractor = write_clips(tmp_path, 1), Spectrum()
     extract(clips, extractor, tmp_path / "cache")
     (stored,) = (tmp_path / "cache").rglob("*.npz")
-    stored.write_bytes(b"torn")
-    extract(clips, extractor, tmp_path / "cache")
-    assert extractor.calls == 2
-    assert "damaged" in capsys.readouterr().err
+    whole = stored.read_bytes()
+    encrypted = bytearray(whole)
+    encrypted[encrypted.index(b"PK\x01\x02") + 8] |= 1
+    for calls, content in enumerate((b"torn", encrypted, whole[:-40]), start=2):
+        stored.write_bytes(content)
+        extract(clips, extractor, tmp_path / "cache")
+        assert extractor.calls == calls
+        assert "damaged" in capsys.readouterr().err
+        assert stored.read_bytes() == whole
 
 
 def test_unreadable_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,6 +295,15 @@ def test_unreadable_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     found = extract(clips, Spectrum(), tmp_path / "cache", skip_unreadable=True)
     assert list(found) == [clips[0], clips[2]]
     assert "1 of 3 clips could not be read" in capsys.readouterr().err
+    clips[0].path.unlink()
+    assert list(extract(clips, Spectrum(), tmp_path / "cache", skip_unreadable=True)) == clips[2:]
+    loud = np.full(RATE, 1e38, np.float32)
+    soundfile.write(clips[2].path, loud, RATE, subtype="FLOAT")
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(InputError, match=r"02\.wav: its features are no"),
+    ):
+        extract(clips[2:], Spectrum(), tmp_path / "cache")
 
 
 def test_voices_are_those_of_the_feature_bank(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 torch = pytest.importorskip("torch")
@@ -15,7 +16,8 @@ for package in ("lightning_fabric", "librosa", "opensmile", "sklearn", "soundfil
 
 
 from edge_ser.cli import main
-from edge_ser.corpora import Clip, load_corpus
+from edge_ser.corpora import Clip, load_corpus, speaker_folds
+from edge_ser.training.baselines import linear_fold
 from edge_ser.training.semantic import open_encoder
 from edge_ser.training.teachers import TeacherLoss
 from edge_ser.training.tracks import (
@@ -74,10 +76,15 @@ def test_cross_attention_learns_and_resumes(
     again = json.loads(captured.out)
     assert again["corpora"] == report["corpora"]
     assert "epoch 6/6" not in captured.err
-    # The state of another model is refused, not loaded.
-    wider = [*flags, "--resume", "--no-feature-encoder"]
-    assert train("cross-attention", corpus, tmp_path / "run", *wider) == 2
-    assert "another model" in capsys.readouterr().err
+    # The state of another run is refused, not taken for this one.
+    for other, message in (
+        (("--no-feature-encoder",), "with config.feature_encoder True, not False"),
+        (("--dropout", "0.3"), "not 0.3"),
+        (("--epochs", "2"), "trained for 6 epochs already, 2 are asked for"),
+    ):
+        wider = [*flags, "--resume", *other]
+        assert train("cross-attention", corpus, tmp_path / "run", *wider) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_depth_weighted_learns(
@@ -114,11 +121,52 @@ def test_depth_weighted_learns_from_a_speech_encoder(
 def test_linear_baselines(
     kind: str, corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train(kind, corpus, tmp_path, "--encoder", str(encoder), "--json") == 0
+    hears = ("--encoder", str(encoder)) if kind == "baseline-encoder" else ()
+    assert train(kind, corpus, tmp_path, *hears, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["model"] == kind
     assert report["corpora"]["emodb"]["pooled"]["n"] == 96
     assert report["corpora"]["emodb"]["mean"]["uar"] > 0.5
+
+
+def test_speakers_of_a_test_part_are_not_learnt_from_as_extra_clips(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = load_corpus("emodb", corpus).clips
+    for clip in speaker_folds(clips, 2)[0].test:  # the same speakers in other files
+        other = tmp_path / "again" / clip.path.name
+        other.parent.mkdir(exist_ok=True)
+        other.write_bytes(clip.path.read_bytes() + b"\0")
+    extra = ("--extra", f"emodb={other.parent}")
+    found = []
+    for flags in ((), extra):
+        assert train("baseline-egemaps", corpus, tmp_path, "--fold", "0", "--json", *flags) == 0
+        captured = capsys.readouterr()
+        found.append(json.loads(captured.out)["corpora"])
+    assert "their speakers are tested" in captured.err
+    assert found[0] == found[1]
+    small = ("--fold", "0", "--width", "16", "--epochs", "1", "--branch", "spectral")
+    assert train("depth-weighted", corpus, tmp_path, *small, *extra) == 0
+    with safe_open(tmp_path / "fold0" / "member0.safetensors", "numpy") as file:
+        told = json.loads(file.metadata()["edge-ser"])["training"]
+    assert told["test_speakers"]
+    assert not set(told["train_speakers"]) & set(told["test_speakers"])
+
+
+def test_a_baseline_answers_with_labels_of_the_corpus_only(tmp_path: Path) -> None:
+    """As the models that it stands beside."""
+    rng = np.random.default_rng(0)
+    kinds = [("emodb", "anger"), ("emodb", "boredom"), ("ravdess", "anger"), ("ravdess", "calm")]
+    clips = [
+        Clip(tmp_path / f"{n}{corpus}{label}", corpus, f"{corpus}:{n % 2}", label, "")
+        for n in range(8)
+        for corpus, label in kinds
+    ]
+    vectors = {clip: rng.standard_normal(5).astype(np.float32) for clip in clips}
+    (fold, _) = speaker_folds(clips, 2)
+    result = linear_fold(vectors, fold, [], ("anger", "boredom", "calm"))
+    for clip, logits in zip(fold.test, result.logits, strict=True):
+        assert int(logits.argmin()) == (2 if clip.corpus == "emodb" else 1)
 
 
 def test_the_switches_side_by_side(
@@ -152,10 +200,11 @@ def test_wrong_flags_are_refused(
         (("--members", "0"), "at least 1"),
         (("--validation", "0.9"), "between 0 and 0.5"),
         (("--width", "31"), "must be even"),
-        (("--encoder", str(tmp_path / "none.ort")), "no such file"),
+        (("--encoder", str(tmp_path / "none.ort"), "--cache", str(tmp_path)), "no such file"),
     ):
         assert train("cross-attention", corpus, tmp_path / "x", *flags) == 2
         assert message in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.npz"))  # nothing was computed before it was told
     assert train("depth-weighted", corpus, tmp_path / "x", "--depths", "deepest") == 2
     for flags in (("--dropout", "1"), ("--masks", "-1"), ("--ema", "1"), ("--weight-decay", "x")):
         assert train("depth-weighted", corpus, tmp_path / "x", *flags) == 2
@@ -163,10 +212,24 @@ def test_wrong_flags_are_refused(
     for kind, flag in (
         ("cross-attention", "--warp"), ("depth-weighted", "--clean-share"),
         ("baseline-egemaps", "--dropout"), ("baseline-encoder", "--learning-rate"),
+        ("baseline-egemaps", "--validation"), ("student", "--validation"),
     ):  # fmt: skip
         assert train(kind, corpus, tmp_path / "x", flag, "0.1") == 2
         assert f"{flag} has no part in training {kind}" in capsys.readouterr().err
+    for kind, more in (
+        ("cross-attention", ("--fusion", "progressive")), ("depth-weighted", ("--functionals",)),
+        ("baseline-egemaps", ("--layers", "1")), ("baseline-encoder", ("--linear",)),
+        ("student", ("--members", "2")), ("depth-weighted", ("--unfreeze", "1")),
+    ):  # fmt: skip
+        assert train(kind, corpus, tmp_path / "x", *more) == 2
+        assert f"{more[0]} has no part in training {kind}" in capsys.readouterr().err
     assert train("student", corpus, tmp_path / "x", "--epochs", "0") == 2
+    for kind, used in (
+        ("depth-weighted", ("--functionals",)), ("cross-attention", ("--branch", "cepstral")),
+        ("baseline-encoder", ("--linear", "wide")), ("student", ("--skip-unreadable",)),
+    ):  # fmt: skip
+        assert train(kind, corpus, tmp_path / "x", *used) == 2
+        assert f"{used[0]} has no part in training {kind}" in capsys.readouterr().err
 
 
 def test_unreadable_clips_are_named_or_left_out(
@@ -183,6 +246,29 @@ def test_unreadable_clips_are_named_or_left_out(
     captured = capsys.readouterr()
     assert json.loads(captured.out)["corpora"]["emodb"]["pooled"]["n"] == 95
     assert "1 of 96 clips could not be read" in captured.err
+    for path in broken.glob("*N*.wav"):
+        path.write_bytes(b"torn")
+    assert train("baseline-egemaps", broken, tmp_path / "x", "--skip-unreadable") == 2
+    assert "has no neutral to train on" in capsys.readouterr().err
+
+
+def test_what_cannot_be_judged_is_refused_before_training(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = tmp_path / "emodb"
+    two.mkdir()
+    for speaker in ("03", "08"):
+        for path in corpus.glob(f"{speaker}*[ab].wav"):
+            (two / path.name).write_bytes(path.read_bytes())
+    (two / "photos.wav").write_bytes(b"another")
+    assert train("depth-weighted", two, tmp_path / "x", *SMALL, "--linear", "wide") == 2
+    said = capsys.readouterr().err
+    assert "cannot choose its shrinkage" in said
+    assert "epoch 1" not in said
+    assert "emodb: 1 audio files are not named like" in said
+    assert "12 of the 535 clips" in said
+    assert train("depth-weighted", two, tmp_path / "x", *SMALL, "--validation", "0.2") == 2
+    assert "no speaker can be held back" in capsys.readouterr().err
 
 
 def made_track(clips: list[Clip], rate_hz: float | None, seconds: float) -> Track:

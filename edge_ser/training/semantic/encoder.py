@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_ser.errors import InputError, MissingExtra, UsageError
 
-__all__ = ["SemanticEncoder", "moonshine_file", "open_encoder"]
+if TYPE_CHECKING:
+    from edge_ser.models.tuned_top import TunedTop
+
+__all__ = ["SemanticEncoder", "moonshine_file", "open_encoder", "unfrozen_top"]
 
 
 class SemanticEncoder(Protocol):
@@ -59,11 +62,35 @@ def open_encoder(name: str, layers: Sequence[int] | None = None) -> SemanticEnco
 
     if not name:
         raise UsageError("the encoder needs a name: moonshine, a file, a folder or a hub name")
+    encoder: SemanticEncoder
     if name == "moonshine":
-        return OrtEncoder(moonshine_file(), layers=layers)
-    if Path(name).suffix in (".ort", ".onnx"):
-        return OrtEncoder(Path(name), layers=layers)
-    return TransformersEncoder(name, layers=layers)
+        encoder = OrtEncoder(moonshine_file(), layers=layers)
+    elif Path(name).suffix in (".ort", ".onnx"):
+        encoder = OrtEncoder(Path(name), layers=layers)
+    else:
+        encoder = TransformersEncoder(name, layers=layers)
+    noise = 0.05 * np.random.default_rng(0).standard_normal(encoder.rate_hz // 2)
+    if not np.isfinite(encoder(noise.astype(np.float32))).all():
+        raise InputError(
+            f"encoder {name}: its states of plain noise are no finite numbers, or too large for "
+            "16 bits; its weights are damaged or of no use here"
+        )
+    return encoder
+
+
+def unfrozen_top(name: str, n: int, layers: Sequence[int] | None) -> TunedTop:
+    """The last ``n`` blocks of the encoder ``name``, to be trained.
+
+    Raises:
+        UsageError: it is no transformers model, or cannot be cut there.
+        InputError, MissingExtra: as :func:`open_encoder`.
+    """
+    from edge_ser.training.semantic.transformers import TransformersEncoder
+
+    encoder = open_encoder(name, layers)
+    if not isinstance(encoder, TransformersEncoder):
+        raise UsageError(f"encoder {name}: only a transformers model has blocks to unfreeze")
+    return encoder.top(n)
 
 
 def moonshine_file() -> Path:

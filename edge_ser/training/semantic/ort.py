@@ -84,10 +84,30 @@ class OrtEncoder:
         self._outputs = [states[layer] for layer in self.layers]
         digest = hashlib.sha256(content).hexdigest()
         self.identity = f"ort:{self.path.name}:{digest}:{list(self.layers)}:{rate_hz}"
-        probe = self(np.zeros(_PROBE_S * rate_hz, np.float32))
-        self.width = int(probe.shape[2])
-        longer = self(np.zeros(2 * _PROBE_S * rate_hz, np.float32))
-        self.frame_rate_hz = (longer.shape[1] - probe.shape[1]) / _PROBE_S
+        probe, longer = self._probe(_PROBE_S), self._probe(2 * _PROBE_S)
+        self.width = probe[2]
+        self.frame_rate_hz = (longer[1] - probe[1]) / _PROBE_S
+        if self.frame_rate_hz <= 0:
+            raise InputError(
+                f"encoder {self.path}: gives {longer[1]} frames of {2 * _PROBE_S} s and {probe[1]} "
+                f"of {_PROBE_S} s; an encoder with states over time is wanted"
+            )
+
+    def _probe(self, seconds: int) -> tuple[int, ...]:
+        """Shape of the states of ``seconds`` of silence."""
+        try:
+            shape = self(np.zeros(seconds * self.rate_hz, np.float32)).shape
+        except Exception as error:  # as above
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"encoder {self.path}: does not run on a waveform of {seconds} s ({reason})"
+            ) from error
+        if len(shape) != 3 or shape[0] != len(self.layers):
+            raise InputError(
+                f"encoder {self.path}: gives an array of shape {shape}; states (batch, frames, "
+                "width) are wanted"
+            )
+        return shape
 
     @property
     def n_layers(self) -> int:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import inspect
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_ser.errors import InputError, MissingExtra, UsageError
+
+if TYPE_CHECKING:
+    from edge_ser.models.tuned_top import TunedTop
 
 __all__ = ["TransformersEncoder"]
 
@@ -51,18 +56,7 @@ class TransformersEncoder:
         folder = Path(name).expanduser()
         if folder.is_dir():
             _check_folder(folder)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self.model: Any = transformers.AutoModel.from_pretrained(
-                    str(folder) if folder.is_dir() else name
-                )
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(
-                f"encoder {name}: cannot be loaded ({reason}); give a folder with config.json "
-                "and weights, or a hub name that can be reached"
-            ) from error
+        self.model: Any = _load(transformers, str(folder) if folder.is_dir() else name)
         config = self.model.config
         if not getattr(config, "conv_stride", None):
             raise InputError(
@@ -101,6 +95,80 @@ class TransformersEncoder:
             chosen = torch.cat([states[layer] for layer in self.layers])
         return np.asarray(chosen.float().cpu().numpy(), np.float16)
 
+    def top(self, n: int) -> TunedTop:
+        """A copy of its last ``n`` blocks that can be trained.
+
+        Raises:
+            UsageError: it has fewer, its last layers are not all taken, or its blocks cannot
+                stand alone.
+        """
+        blocks = self.model.encoder.layers
+        wanted = range(len(blocks) - n, len(blocks) + 1)
+        if n > len(blocks) or self.layers[-len(wanted) :] != tuple(wanted):
+            raise UsageError(
+                f"encoder {self.name}: of its {len(blocks)} blocks the last {n} can only be "
+                f"trained where layers {max(0, wanted[0])} to {len(blocks)} are taken; see --layers"
+            )
+        if "position_bias" in inspect.signature(blocks[0].forward).parameters:
+            raise UsageError(
+                f"encoder {self.name}: the blocks of a {self.model.config.model_type} model share "
+                "their positions, so its last ones cannot be trained alone; wav2vec2 or hubert can"
+            )
+        from edge_ser.models.tuned_top import TunedTop
+
+        norm = copy.deepcopy(self.model.encoder.layer_norm) if self._ends_with_norm() else None
+        top = TunedTop(copy.deepcopy(blocks[len(blocks) - n :]), norm)
+        return top.requires_grad_(True)
+
+    def _ends_with_norm(self) -> bool:
+        """Whether the state of the last layer is what a layer norm made of the last block's.
+
+        Up to transformers 4 it is, of the models that have such a norm.
+        """
+        if not getattr(self.model.config, "do_stable_layer_norm", False):
+            return False
+        with self._torch.inference_mode():
+            tone = self._torch.sin(self._torch.arange(RATE_HZ, device=self._device) / 7.0)
+            heard = self.model(tone[None], output_hidden_states=True)
+        return bool(self._torch.equal(heard.hidden_states[-1], heard.last_hidden_state))
+
+
+def _load(transformers: Any, name: str) -> Any:
+    """The model with all of its weights.
+
+    Raises:
+        InputError: it cannot be loaded, or the file lacks weights, which transformers would
+            fill with chance.
+    """
+    logs = transformers.utils.logging
+    level = logs.get_verbosity()
+    logs.set_verbosity_error()  # what it would warn of is told here
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model, found = transformers.AutoModel.from_pretrained(name, output_loading_info=True)
+    except Exception as error:  # what the readers of weights raise has no common type
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = said if isinstance(error, OSError) else f"{type(error).__name__}: {said}"
+        raise InputError(
+            f"encoder {name}: cannot be loaded ({reason}); give a folder with config.json "
+            "and weights, or a hub name that can be reached"
+        ) from error
+    finally:
+        logs.set_verbosity(level)
+    # A frozen encoder is never masked, so what it would put in place of a mask may be missing;
+    # the parametrised position weights have other names in older files, which are understood.
+    harmless = ("masked_spec_embed", ".parametrizations.")
+    lacking = sorted(
+        key for key in found["missing_keys"] if not any(word in key for word in harmless)
+    )
+    if lacking:
+        raise InputError(
+            f"encoder {name}: its file lacks {len(lacking)} of the model's weights (first: "
+            f"{lacking[0]}); it belongs to another config.json, or to another model"
+        )
+    return model
+
 
 def _check_folder(folder: Path) -> None:
     if not (folder / "config.json").exists():
@@ -128,8 +196,17 @@ def _wants_unit_variance(folder: Path, config: Any, name: str) -> bool:
         import transformers
 
         extractor: Any = transformers.AutoFeatureExtractor
-        settings = extractor.from_pretrained(name).to_dict()
-    rate = settings.get("sampling_rate", RATE_HZ)
+        try:
+            settings = extractor.from_pretrained(name).to_dict()
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"encoder {name}: its preprocessor_config.json cannot be loaded ({reason}); give a "
+                "local folder of the model"
+            ) from error
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: holds no settings by name")
+    rate = settings.get("sampling_rate", getattr(config, "sampling_rate", RATE_HZ))
     if rate != RATE_HZ:
         raise InputError(
             f"encoder {name}: was trained at {rate} Hz; only encoders at {RATE_HZ} Hz can be "
