@@ -108,7 +108,7 @@ class TeacherLoss:
 def predict(
     model: nn.Module, features: TeacherFeatures, clips: Sequence[Clip]
 ) -> NDArray[np.float32]:
-    """Logits ``(clips, labels)`` of the speech of each clean clip."""
+    """Logits ``(clips, labels)`` of the speech of each clean clip, 12 s of it at most."""
     device = next(model.parameters()).device
     # Clips of like length side by side: little padding, and the same result as one by one.
     length = [features.spans[clip][0][1] - features.spans[clip][0][0] for clip in clips]
