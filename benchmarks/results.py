@@ -2,8 +2,9 @@
 
     python -m benchmarks.results RUN … --out docs/results/README.md --keep docs/results
 
-RUN is the folder of a run or its results.json. A run of which only some folds are there is shown
-with those folds. ``--keep`` stores what the page needs of each run, from which the page can be
+RUN is the folder of a run, the --out of its training, whose name its row gets, or its results.json.
+A run of which only some folds are there is shown with those folds: give its folder, not that of a
+fold. ``--keep`` stores what the page needs of each run, from which the page can be
 made again: ``python -m benchmarks.results docs/results/*.json --notes docs/results/notes.md
 --out docs/results/README.md``.
 Every figure on the page comes from a run's own JSON; each row has its command.
@@ -52,7 +53,9 @@ NOTES = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the page and its figures; 0, or 2 with a line on stderr."""
     parser = argparse.ArgumentParser(prog="benchmarks.results", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RESULTS.json")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folders of runs, or kept JSON"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.md")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="store the runs' JSON there")
     parser.add_argument(

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from edge_ser.cli.options import add_json, print_json
+from edge_ser.corpora.naming import NAMINGS
 
 __all__ = ["add_arguments", "execute"]
 
@@ -16,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of ``corpus``."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     check = actions.add_parser("check", help="speakers, labels, what is missing or refused")
-    check.add_argument("folder", type=Path, metavar="DIR")
-    check.add_argument("--corpus", required=True, metavar="NAME", help="for example emodb")
+    check.add_argument("folder", type=Path, metavar="DIR", help="searched with its subfolders")
+    check.add_argument("--corpus", required=True, metavar="NAME", help=", ".join(NAMINGS))
     check.add_argument(
         "--read-audio", action="store_true", help="also decode every clip (slow on large corpora)"
     )

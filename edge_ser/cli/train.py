@@ -54,17 +54,32 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CORPUS=DIR",
         help="a corpus to train on only, for one with too few speakers to test on",
     )
-    parser.add_argument("--protocol", default="speaker-independent", choices=list(PROTOCOLS))
+    parser.add_argument(
+        "--protocol",
+        default="speaker-independent",
+        choices=list(PROTOCOLS),
+        help="how clips are split into folds; with random, speakers of test clips are heard in "
+        "training (default: speaker-independent)",
+    )
     parser.add_argument("--folds", type=int, default=4, metavar="N", help="(default: 4)")
     parser.add_argument(
         "--fold",
         metavar="K",
-        help="only fold K (from 0, or the name of the held-out corpus), or 'all' to train on "
-        "every speaker and test on none",
+        help="only fold K (from 0, or the name of the held-out corpus), or 'all' to train a "
+        "student on every speaker and test on none",
     )
-    parser.add_argument("--labels", default=",".join(SIX_LABELS), metavar="A,B,…")
     parser.add_argument(
-        "--size", default="medium", choices=list(train_student.SIZES), help="(default: medium)"
+        "--labels",
+        default=",".join(SIX_LABELS),
+        metavar="A,B,…",
+        help="clips of other labels are left out (default: the six that most corpora share, "
+        f"{','.join(SIX_LABELS)})",
+    )
+    parser.add_argument(
+        "--size",
+        default="medium",
+        choices=list(train_student.SIZES),
+        help="of a student (default: medium)",
     )
     parser.add_argument(
         "--warp",
@@ -86,10 +101,31 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="how often students hear a crop without another room, noise or microphone",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="(default: DIR of the run/cache)")
-    parser.add_argument("--resume", action="store_true", help="go on where a killed run was")
-    parser.add_argument("--workers", type=whole(1, 1024), default=os.cpu_count() or 1, metavar="N")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of the run: one folder a fold, and results.json when all folds were run",
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="computed features, which several runs may share (default: cache in --out)",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on where a killed run was; without it a run begins anew",
+    )
+    parser.add_argument(
+        "--workers",
+        type=whole(1, 1024),
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes that compute a student's features (default: one for each core)",
+    )
     learning.add_arguments(parser)
     add_seed(parser)
     add_json(parser)

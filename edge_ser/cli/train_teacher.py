@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--encoder",
         default="moonshine",
         metavar="E",
-        help="moonshine, a .ort or .onnx file, a transformers name or folder",
+        help="moonshine, a .ort or .onnx file, a transformers name or folder (default: moonshine)",
     )
     cross.add_argument(
         "--layers",
@@ -110,7 +110,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="their learning rate (default: 1e-5)",
     )
     cross.add_argument("--one-way", action="store_true", help="only the acoustic branch attends")
-    cross.add_argument("--no-feature-encoder", action="store_true", help="as in CA-SER")
+    cross.add_argument(
+        "--no-feature-encoder",
+        action="store_true",
+        help="acoustic frames are only projected, without convolutions, as in CA-SER",
+    )
     deep = parser.add_argument_group("depth-weighted")
     deep.add_argument(
         "--fusion",
