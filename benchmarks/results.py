@@ -64,6 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         runs = sorted((_read(path) for path in options.runs), key=lambda run: str(run["name"]))
+        names = [run["name"] for run in runs]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(
+                f"two runs are named {twice!r}: rows and figures could not be told apart"
+            )
         for run in runs if options.keep else []:
             kept = {key: value for key, value in run.items() if key != "calibration"}
             write_text(options.keep / f"{run['name']}.json", json.dumps(kept, indent=1) + "\n")
@@ -97,7 +103,10 @@ def _read(path: Path) -> dict[str, Any]:
     if lacking:
         raise InputError(f"{path}: has no {lacking[0]!r}, so it was not written by edge-ser train")
     run.setdefault("model", "student")
-    run["name"] = run.get("name", path.parent.name)
+    folder = path.resolve().parent
+    if re.fullmatch(r"fold\w+", folder.name):  # a run of one fold is named after its folder
+        folder = folder.parent
+    run["name"] = run.get("name", folder.name)
     run["command"] = _portable(run.get("command", "edge-ser train student"))
     return run
 

@@ -16,6 +16,9 @@ from hypothesis import settings
 from making.speech import speech, speech_pcm
 from numpy.typing import NDArray
 
+# benchmarks/ is not installed; behind all else, so that it lends nothing but itself.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
 # Threads that wait for each other by spinning make small torch models a hundred times slower
 # on a machine with other work; the processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

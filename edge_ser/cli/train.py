@@ -214,6 +214,7 @@ def _train_teacher(
     labels: tuple[str, ...],
 ) -> dict[str, Any]:
     from edge_ser.training.processes import is_first
+    from edge_ser.training.progress import say
     from edge_ser.training.results import summarise
 
     if options.fold == "all":
@@ -228,6 +229,7 @@ def _train_teacher(
     if is_first():
         name = "results.json" if len(found) == len(folds) else f"fold{chosen[0]}/results.json"
         _write(options.out / name, report)
+        say(f"results: {options.out / name}")
     return report
 
 
@@ -272,6 +274,12 @@ def _clips(values: list[str], labels: tuple[str, ...]) -> list[Clip]:
             )
         for line in (*corpus.left_out(), *check_lengths(corpus)):
             say(line)
+        others = sorted({clip.label for clip in corpus.clips} - set(labels))
+        if others:
+            say(
+                f"{name}: {len(corpus.clips) - len(found)} clips of other labels are left out "
+                f"({', '.join(others)})"
+            )
         if len(corpus.clips) < EXPECTED_CLIPS[name]:
             say(
                 f"{name}: {len(corpus.clips)} of the {EXPECTED_CLIPS[name]} clips of the whole "

@@ -151,6 +151,12 @@ def fit(
         best, best_score, best_epoch = state["best"], state["best_score"], state["best_epoch"]
         history, first = json.loads(state["history"]), state["epoch"] + 1
         say(f"{name}: resumed after epoch {state['epoch']}")
+        meant = json.loads(state.get("settings", "{}")).get("epochs", settings.epochs)
+        if meant != settings.epochs:
+            say(
+                f"{name}: it was begun for {meant} epochs; with {settings.epochs} now it ends "
+                "otherwise than a run of as many from the start, whose learning rate falls later"
+            )
     for epoch in range(first, settings.epochs + 1):
         if settings.patience and epoch - 1 - best_epoch >= settings.patience and best_epoch:
             break

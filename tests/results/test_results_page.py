@@ -105,3 +105,18 @@ def test_folds_that_were_not_run_are_told(tmp_path: Path) -> None:
     assert main([str(tmp_path / "kept" / "deep.json"), "--out", str(again)]) == 0
     assert again.read_text() == text
     assert figure.read_bytes() == drawn
+
+
+def test_a_run_of_one_fold_is_named_after_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("deep", "base"):
+        (tmp_path / name).mkdir()
+        write_run(tmp_path / name / "fold0", "depth-weighted", "random", 0.9)
+    parts = [str(tmp_path / name / "fold0" / "results.json") for name in ("deep", "base")]
+    assert main([*parts, "--out", str(tmp_path / "page.md")]) == 0
+    text = (tmp_path / "page.md").read_text()
+    assert "| deep |" in text
+    assert "| base |" in text
+    assert main([parts[0], parts[0], "--out", str(tmp_path / "page.md")]) == 2
+    assert "two runs are named 'deep'" in capsys.readouterr().err

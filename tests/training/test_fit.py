@@ -113,7 +113,9 @@ def test_what_heard_other_clips_is_not_resumed(tmp_path: Path) -> None:
         )  # fmt: skip
 
 
-def test_what_another_recipe_made_is_not_resumed(tmp_path: Path) -> None:
+def test_what_another_recipe_made_is_not_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def go(recipe: dict[str, object], settings: FitSettings = SETTINGS) -> Fitted:
         return fit(
             network(), Points(), loss, accuracy, settings, tmp_path / "state.pt",
@@ -123,7 +125,9 @@ def test_what_another_recipe_made_is_not_resumed(tmp_path: Path) -> None:
     go({"copies": 1, "config": {"labels": ("a", "b"), "heads": 2}, "members": 1})
     same = {"copies": 1, "config": {"labels": ("a", "b"), "heads": 2}, "members": 3, "new": 0}
     longer = replace(SETTINGS, epochs=5)
+    assert "ends otherwise" not in capsys.readouterr().err
     go(same, longer)
+    assert "begun for 4 epochs; with 5 now it ends otherwise" in capsys.readouterr().err
     for recipe, settings, message in (
         ({**same, "copies": 2}, longer, "copies 1, not 2"),
         ({**same, "config": {"heads": 4}}, longer, r"config\.heads 2, not 4"),
