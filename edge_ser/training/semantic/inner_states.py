@@ -41,7 +41,7 @@ def _in_onnx(content: bytes) -> tuple[bytes, list[str]]:
     try:
         import onnx
     except ImportError:
-        raise MissingExtra("onnx", "convert", "read an encoder from a .onnx file") from None
+        raise MissingExtra("onnx", "semantic", "read an encoder from a .onnx file") from None
     model = onnx.load_from_string(content)
     nodes = [(n.op_type, list(n.input), list(n.output)) for n in model.graph.node]
     present = {output.name for output in model.graph.output}
@@ -56,10 +56,14 @@ def _in_ort(content: bytes) -> tuple[bytes, list[str]]:
     Flatbuffer offsets point forward only, so what is appended can be reached from any
     table and nothing else has to move.
     """
-    # These classes come with onnxruntime and follow its own schema.
-    from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs import (
-        InferenceSession as schema,
-    )
+    # These classes come with onnxruntime and follow its own schema; importing its tools imports
+    # onnx, which it does not bring along.
+    try:
+        from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs import (
+            InferenceSession as schema,
+        )
+    except ImportError:
+        raise MissingExtra("onnx", "semantic", "read an encoder from a .ort file") from None
 
     if content[4:8] != b"ORTM":
         raise InputError("not an ORT model: the file does not start as one")
