@@ -30,7 +30,7 @@ from edge_ser.converters.forms import (
     unsigned_grid,
 )
 from edge_ser.converters.onnx_writer import GraphWriter, Grid, Value
-from edge_ser.converters.step_graph import StepModel
+from edge_ser.converters.step_graph import StepModel, highest_vote
 from edge_ser.converters.weights import AttentionWeights, ConvWeights, StepWeights
 
 __all__ = ["WEIGHT_BITS", "build_cpu_step"]
@@ -280,18 +280,16 @@ class _CpuStep:
         """
         g, w = self._g, self._weights
         weight, bias = w.classifier
-        tokens, labels = x.shape[1], len(bias)
+        tokens, rows = x.shape[1], len(bias)
         gate_weight = np.append(w.gate.weight[0, :, 0], w.gate.bias)[:, None]
         logit = g.node(
             "MatMul", [x, g.constant("gate.weight", gate_weight)], (1, tokens, 1), "gate.logit"
         )
         gate = g.node("Sigmoid", [logit], logit.shape, "gate")
-        ballot = np.zeros((x.shape[2], labels + 1), np.float32)
-        ballot[:-1, :labels], ballot[-1, :labels], ballot[-1, labels] = weight.T, bias, 1.0
-        votes = g.node(
-            "MatMul", [x, g.constant("ballot", ballot)], (1, tokens, labels + 1), "votes"
-        )
-        past = g.state("memory.past", (1, 1, labels + 1), 0.0, None)
+        ballot = np.zeros((x.shape[2], rows + 1), np.float32)
+        ballot[:-1, :rows], ballot[-1, :rows], ballot[-1, rows] = weight.T, bias, 1.0
+        votes = g.node("MatMul", [x, g.constant("ballot", ballot)], (1, tokens, rows + 1), "votes")
+        past = g.state("memory.past", (1, 1, rows + 1), 0.0, None)
         gain = g.node(
             "FusedMatMul", [gate, votes], past.shape, "memory.gain", domain=_MICROSOFT, transA=1
         )
@@ -303,9 +301,10 @@ class _CpuStep:
         g.replace_state(past, memory.name)
         rest = np.append(w.rest @ weight.T + bias, 1.0).astype(np.float32) * np.float32(w.prior)
         whole = g.node("Add", [memory, g.constant("memory.rest", rest)], past.shape, "memory.whole")
-        sums, heard = g.split(whole, [labels, 1], 2, ["memory.sums", "memory.heard"])
+        sums, heard = g.split(whole, [rows, 1], 2, ["memory.sums", "memory.heard"])
         mean = g.node("Div", [sums, heard], sums.shape, "memory.mean")
-        return g.reshape(mean, (1, labels), "logits")
+        best = highest_vote(g, mean, w.config.domains, axis=2)
+        return g.reshape(best, (1, len(w.config.labels)), "logits")
 
     def _quantize(self, x: Value, span: Range) -> Value:
         g, grid = self._g, unsigned_grid(span)

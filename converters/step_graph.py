@@ -12,7 +12,7 @@ from edge_ser.converters.onnx_writer import GraphWriter, Grid, StateTensor, Valu
 from edge_ser.converters.weights import AttentionWeights, ConvWeights, StepWeights
 from edge_ser.pack import StateSpec
 
-__all__ = ["NumericForm", "StepModel", "build_step", "state_specs"]
+__all__ = ["NumericForm", "StepModel", "build_step", "highest_vote", "state_specs"]
 
 
 class NumericForm(Protocol):
@@ -87,7 +87,8 @@ def build_step(weights: StepWeights, form: NumericForm) -> StepModel:
     joined = form.join(g, [shallow, middle, middle_cross, high, high_cross], "depths")
     fused = form.to_float(g, form.conv(g, joined, weights.fuse, "depths", relu=True))
     pooled = _memory(g, fused, weights)
-    g.output(_dense(g, pooled, weights.classifier, "classifier"), "logits")
+    votes = _dense(g, pooled, weights.classifier, "classifier")
+    g.output(highest_vote(g, votes, c.domains, axis=1), "logits")
     return StepModel(g.model("edge-ser step"), tuple(g.states))
 
 
@@ -171,6 +172,16 @@ def _dense(g: GraphWriter, x: Value, layer: tuple[np.ndarray, np.ndarray], name:
         g.constant(f"{name}.bias", bias),
     ]
     return g.node("Gemm", inputs, (1, len(bias)), name, transB=1)
+
+
+def highest_vote(g: GraphWriter, votes: Value, domains: int, axis: int) -> Value:
+    """Of the votes for each domain side by side along ``axis``, the highest for each label."""
+    if domains == 1:
+        return votes
+    labels = votes.shape[axis] // domains
+    names = [f"votes.{domain}" for domain in range(domains)]
+    parts = g.split(votes, [labels] * domains, axis, names)
+    return g.node("Max", list(parts), parts[0].shape, "votes.highest")
 
 
 def state_specs(model: StepModel) -> tuple[StateSpec, ...]:

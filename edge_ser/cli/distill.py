@@ -56,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}", type=real(), metavar="W", help=f"weight of {what}; 0 leaves it out"
         )
+    parser.add_argument(
+        "--no-depth-evidence",
+        dest="depth_evidence",
+        action="store_false",
+        help="leave the student's verdict as it was learnt, without what linear discriminants "
+        "make of the features of each depth",
+    )
     train.add_data_arguments(parser)
 
 

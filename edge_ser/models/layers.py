@@ -149,14 +149,22 @@ class GatedMemory(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, channels, tokens)`` to ``(batch, channels, steps)`` means."""
+        return self.mean(self.gathered(x, torch.sigmoid(self.gate(x))))
+
+    def gathered(self, x: Tensor, gate: Tensor) -> Tensor:
+        """The memory of ``x`` after each step, ``(batch, channels + 1, steps)``.
+
+        Args:
+            x: ``(batch, channels, tokens)``, of any number of channels.
+            gate: ``(batch, 1, tokens)``, how much each token counts; the last row sums it.
+        """
         batch, channels, _ = x.shape
-        gate = torch.sigmoid(self.gate(x))
         rows = torch.cat([x * gate, gate], dim=1)
         rows = rows.view(batch, channels + 1, -1, self.step_tokens).sum(-1)
         heard = rows[:, -1].cumsum(-1) / self.span_tokens
         # fade[b, s, r] = exp(heard_r - heard_s) for r <= s: what is left of step r at step s.
         fade = (heard[:, None, :] - heard[:, :, None]).clamp(max=0.0).exp().tril()
-        return self.mean(rows @ fade.transpose(1, 2))
+        return rows @ fade.transpose(1, 2)
 
     def mean(self, memory: Tensor) -> Tensor:
         """Means from ``(batch, channels + 1, steps)`` memory."""

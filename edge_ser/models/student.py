@@ -24,6 +24,7 @@ class StudentConfig:
     """
 
     labels: tuple[str, ...] = SIX_LABELS
+    domains: int = 1  # kinds of speech with votes of their own, see Student
     n_mels: int = 64
     step_frames: int = 8
     stem: int = 64  # channels of each branch at 50 Hz
@@ -39,6 +40,8 @@ class StudentConfig:
         check_labels(self.labels)
         if self.step_frames % 4:
             raise ValueError(f"step_frames must be a multiple of 4, got {self.step_frames}")
+        if self.domains < 1:
+            raise ValueError(f"domains must be at least 1, got {self.domains}")
 
     @property
     def step_tokens(self) -> int:
@@ -51,11 +54,12 @@ class StudentConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> StudentConfig:
-        """The configuration in ``values``.
+        """The configuration in ``values``; without ``domains``, one, as they all had once.
 
         Raises:
             ValueError: a key is unknown or missing, or a value makes no sense.
         """
+        values = {"domains": 1, **values}
         wrong = sorted(set(values) ^ {field.name for field in fields(cls)})
         if wrong:
             raise ValueError(f"student configuration: key {wrong[0]!r} is unknown or missing")
@@ -68,16 +72,22 @@ class StudentOutput(NamedTuple):
     Attributes:
         logits: ``(batch, steps, labels) float32``, one verdict on all that was heard so far
             per step.
-        semantic: ``(batch, trunk, tokens)`` semantic-branch features at the shallow,
-            intermediate and high depth, for distillation.
+        depths: ``(batch, 2 * trunk, tokens)`` features of both branches at the shallow,
+            intermediate and high depth.
         fused: ``(batch, fused, tokens)`` the depth-weighted fusion.
         pooled: ``(batch, fused, steps)`` its running mean, which the classifier sees.
     """
 
     logits: Tensor
-    semantic: tuple[Tensor, Tensor, Tensor]
+    depths: tuple[Tensor, Tensor, Tensor]
     fused: Tensor
     pooled: Tensor
+
+    @property
+    def semantic(self) -> tuple[Tensor, Tensor, Tensor]:
+        """``(batch, trunk, tokens)``, the semantic branch's half of each depth."""
+        shallow, middle, high = (depth.chunk(2, dim=1)[1] for depth in self.depths)
+        return shallow, middle, high
 
 
 class Student(nn.Module):
@@ -86,6 +96,10 @@ class Student(nn.Module):
     Shallow, intermediate and high-level features of both branches are fused and summed with
     learnt depth weights (after Kakuba and Han, ICUFN 2025); at the two upper depths the
     acoustic branch attends to the semantic one (after Deeb et al., IEEE Access 2025).
+
+    With several domains the classifier votes on each label once for each kind of speech (each
+    corpus that it learnt labels of), and the highest vote counts: anger on a stage and anger in
+    a laboratory need not sound alike.
     """
 
     mel_mean: Tensor
@@ -122,7 +136,7 @@ class Student(nn.Module):
         self.depth_logits = nn.Parameter(torch.zeros(3))
         self.fuse_norm = nn.BatchNorm1d(c.fused)
         self.memory = GatedMemory(c.fused, c.step_tokens, c.span_tokens)
-        self.classifier = nn.Conv1d(c.fused, len(c.labels), 1)
+        self.classifier = nn.Conv1d(c.fused, c.domains * len(c.labels), 1)
 
     def set_normalisation(self, mean: Tensor, deviation: Tensor) -> None:
         """Standardise the input with per-mel statistics ``(n_mels,)`` of the training set."""
@@ -171,10 +185,11 @@ class Student(nn.Module):
         )
         fused = F.relu(self.fuse_norm(fused))
         pooled = self.memory(fused)
-        logits = self.classifier(F.dropout(pooled, c.readout_dropout, self.training))
+        votes = self.classifier(F.dropout(pooled, c.readout_dropout, self.training))
+        logits = votes.unflatten(1, (c.domains, len(c.labels))).amax(1)
         return StudentOutput(
             logits.transpose(1, 2),
-            (shallow.chunk(2, dim=1)[1], semantic, semantic_high),
+            (shallow, middle, high),
             fused,
             pooled,
         )

@@ -19,6 +19,7 @@ from edge_ser.models.checkpoint import Checkpoint, save_student
 from edge_ser.models.student import Student, StudentConfig
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import Batch, ClipBatches
+from edge_ser.training.depth_evidence import add_depth_evidence
 from edge_ser.training.fit import FitSettings, fit
 from edge_ser.training.readout import fit_readout
 from edge_ser.training.results import FoldResult, calibration_of
@@ -65,6 +66,8 @@ class StudentRecipe:
         voices: other voices of every training clip.
         rooms: other rooms for each voice.
         warp: largest change of the vocal tract's length, drawn anew for every crop.
+        depth_evidence: add what linear discriminants make of the features of each depth, see
+            ``depth_evidence``.
         validation_share: of the training speakers, for the choice of the epoch; 0 trains on
             all of them and keeps the weight average of the last epoch.
     """
@@ -80,6 +83,7 @@ class StudentRecipe:
     voices: int = 3
     rooms: int = 2
     warp: float = 0.0
+    depth_evidence: bool = False
     validation_share: float = 0.12
 
     def to_dict(self) -> dict[str, Any]:
@@ -217,6 +221,10 @@ def _train(
     loss: Loss = recipe.loss
     if teacher is not None:
         model, loss = teacher.lesson(student, clips, recipe.loss)
+    # The evidence of the depths, which brings domains, comes after the descent: a finished one
+    # can be given it.
+    descent = recipe.to_dict()
+    del descent["depth_evidence"], descent["config"]["domains"]
     fitted = fit(
         model,
         batches,
@@ -227,12 +235,14 @@ def _train(
         resume=resume,
         name=name,
         heard=digest(clips, recipe.config.labels),
-        recipe={**recipe.to_dict(), "teacher": teacher.facts() if teacher else {}},
+        recipe={**descent, "teacher": teacher.facts() if teacher else {}},
     )
     write_text(out / "history.json", json.dumps(fitted.history, indent=1))
     student.cpu()
     if teacher is not None and not teacher.teaches_labels:
         fit_readout(student, bank, clips)
+    if recipe.depth_evidence:
+        student = add_depth_evidence(student, bank, clips, recipe.fit.seed)
     return student.eval(), fitted.epoch
 
 

@@ -30,7 +30,7 @@ CONFIGS = [
     TINY,
     StudentConfig(),
     StudentConfig(
-        labels=("anger", "neutral"), n_mels=40, step_frames=4, stem=8, trunk=24, heads=3,
+        labels=("anger", "neutral"), domains=3, n_mels=40, step_frames=4, stem=8, trunk=24, heads=3,
         context=5, fused=12, span_tokens=11.0,
     ),
 ]  # fmt: skip

@@ -1,0 +1,152 @@
+"""The evidence of the depths: added where it belongs, right, and left out where it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch")
+
+from making.students import TINY, random_student
+
+from edge_ser.corpora import Clip
+from edge_ser.errors import InputError
+from edge_ser.frontend import LogMelSpec
+from edge_ser.models import Student, StudentConfig
+from edge_ser.training.bank import FeatureBank
+from edge_ser.training.depth_evidence import (
+    DepthEvidence,
+    add_depth_evidence,
+    fit_depth_evidence,
+    with_depth_evidence,
+)
+from edge_ser.training.student import clip_logits, final_logits
+
+SPEC = LogMelSpec()
+LABELS = ("anger", "fear", "neutral")
+CONFIG = StudentConfig(**{**TINY.to_dict(), "labels": LABELS, "dropout": 0.0})
+
+
+def bank_of(corpora: Sequence[str], speakers: int = 5, per_label: int = 10) -> FeatureBank:
+    """Clips whose label shows in which bands are loud, in each corpus in other bands."""
+    rng = np.random.default_rng(0)
+    features = {}
+    for place, corpus in enumerate(corpora):
+        for index in range(per_label * len(LABELS)):
+            label = index % len(LABELS)
+            mel = rng.normal(-6.0, 1.0, (SPEC.n_mels, 48 + 8 * (index % 3)))
+            mel[10 * (label + len(LABELS) * place) :][:10] += 2.0
+            speaker = f"{corpus}:{(index // len(LABELS)) % speakers}"
+            clip = Clip(Path(f"{corpus}{index}.wav"), corpus, speaker, LABELS[label], "t")
+            features[clip] = [[mel.astype(np.float16)]]
+    return FeatureBank(SPEC, features)
+
+
+def right(student: Student, bank: FeatureBank, clips: Sequence[Clip]) -> float:
+    logits = final_logits(student, bank, clips, 8)
+    return float(
+        np.mean([LABELS[row.argmax()] == c.label for row, c in zip(logits, clips, strict=True)])
+    )
+
+
+@pytest.mark.parametrize("corpora", [("emodb",), ("emodb", "ravdess")])
+def test_it_is_added_to_what_the_student_says(corpora: tuple[str, ...]) -> None:
+    """Step by step: gated sums of the linear layer, over what was heard and the prior."""
+    student, bank = random_student(CONFIG), bank_of(corpora)
+    clips = list(bank.features)
+    evidence = fit_depth_evidence(student, bank, clips, 0)
+    wide = with_depth_evidence(student, evidence)
+    assert wide.config.domains == len(corpora)
+    for clip in clips[::17]:
+        mel = torch.from_numpy(bank.clean(clip).astype(np.float32))[None]
+        with torch.no_grad():
+            output = student(mel)
+            gate = torch.sigmoid(student.memory.gate(output.fused))
+            depths = torch.cat(output.depths, dim=1)[0].double().numpy()
+            moments = evidence.weight @ depths + evidence.bias[:, None]
+            kept = student.memory.gathered(torch.from_numpy(moments)[None], gate.double())[0]
+            found = wide(mel).logits[0].numpy()
+        votes = (kept[:-1] / (kept[-1:] + student.memory.prior)).numpy()
+        votes = votes.reshape(len(corpora), len(LABELS), -1).transpose(2, 0, 1)
+        expected = (votes + output.logits[0].numpy()[:, None]).max(axis=1)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_it_knows_what_the_student_does_not() -> None:
+    student, bank = random_student(CONFIG), bank_of(("emodb", "ravdess"))
+    clips = list(bank.features)
+    heard = [clip for clip in clips if not clip.speaker.endswith("4")]
+    others = [clip for clip in clips if clip.speaker.endswith("4")]
+    with torch.no_grad():
+        student.classifier.weight.mul_(0.01)
+    before = right(student, bank, others)
+    after = right(add_depth_evidence(student, bank, heard, 0), bank, others)
+    assert before < 0.6
+    assert after > 0.9
+
+
+def test_it_begins_with_nothing_and_grows() -> None:
+    """In silence the gate of a trained student is shut; here it is shut by hand."""
+    student, bank = random_student(CONFIG), bank_of(("emodb",))
+    evidence = fit_depth_evidence(student, bank, list(bank.features), 0)
+    with torch.no_grad():
+        student.memory.gate.weight.zero_()
+        student.memory.gate.bias.fill_(-20.0)
+    clips = list(bank.features)[:3]
+    shut = clip_logits(with_depth_evidence(student, evidence), bank, clips, 8)
+    for rows, own in zip(shut, clip_logits(student, bank, clips, 8), strict=True):
+        np.testing.assert_allclose(rows, own, atol=1e-4)
+
+
+def test_new_features_deviate_as_much_as_one_grid_can_take() -> None:
+    student, bank = random_student(CONFIG), bank_of(("emodb", "ravdess"))
+    wide = add_depth_evidence(student, bank, list(bank.features), 0)
+    with torch.no_grad():
+        fused = torch.cat(
+            [
+                wide(torch.from_numpy(bank.clean(clip).astype(np.float32))[None]).fused[0]
+                for clip in bank.features
+            ],
+            dim=1,
+        )
+    n_old, votes = CONFIG.fused, 2 * len(LABELS)
+    signed = fused[n_old : n_old + votes] - fused[n_old + votes :]
+    assert float(signed.std(dim=1).min()) > 0.5
+    assert float(signed.std(dim=1).max()) < 2.0
+
+
+def test_a_corpus_without_one_of_the_labels_shares_its_votes() -> None:
+    student, bank = random_student(CONFIG), bank_of(("emodb", "ravdess"))
+    clips = [c for c in bank.features if (c.corpus, c.label) != ("ravdess", "fear")]
+    assert add_depth_evidence(student, bank, clips, 0).config.domains == 1
+
+
+@pytest.mark.parametrize(
+    ("speakers", "left_out", "reason"),
+    [(1, (), "label has no clip"), (5, ("fear",), "a label has no training clip")],
+)
+def test_without_enough_to_fit_on_the_student_stays_and_it_is_told(
+    capsys: pytest.CaptureFixture[str], speakers: int, left_out: tuple[str, ...], reason: str
+) -> None:
+    student, bank = random_student(CONFIG), bank_of(("emodb",), speakers)
+    clips = [clip for clip in bank.features if clip.label not in left_out]
+    assert add_depth_evidence(student, bank, clips, 0) is student
+    told = capsys.readouterr().err
+    assert "evidence of the depths left out" in told
+    assert reason in told
+    with pytest.raises(InputError):
+        fit_depth_evidence(student, bank, clips, 0)
+
+
+def test_evidence_of_nothing_changes_nothing() -> None:
+    student, bank = random_student(CONFIG), bank_of(("emodb",))
+    zero = DepthEvidence(
+        np.zeros((3, 6 * CONFIG.trunk)), np.zeros(3), np.ones(3), shrinkage=0.5, temperature=1.0
+    )
+    clips = list(bank.features)[:4]
+    own = final_logits(student, bank, clips, 8)
+    wide = with_depth_evidence(student, zero)
+    np.testing.assert_allclose(final_logits(wide, bank, clips, 8), own, atol=1e-5)
