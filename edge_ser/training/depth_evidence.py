@@ -173,7 +173,8 @@ def _depth_means(
     """
     student.eval()
     memory, step_frames = student.memory, student.config.step_frames
-    parts, products, opened = [], 0.0, 0.0
+    width = 6 * student.config.trunk
+    parts, products, opened = [], np.zeros((width, width)), 0.0
     for start in range(0, len(clips), _CLIPS_AT_ONCE):
         features = [bank.clean(clip) for clip in clips[start : start + _CLIPS_AT_ONCE]]
         mel, last = padded_clips(features, bank.spec.silence, step_frames)
@@ -185,6 +186,6 @@ def _depth_means(
         for row, end in enumerate(last):
             heard = slice((int(end) + 1) * student.config.step_tokens)
             x, weight = depths[row, :, heard].double(), gate[row, :, heard].double()
-            products = products + ((x * weight) @ x.T).numpy()
+            products += ((x * weight) @ x.T).numpy()
             opened += float(weight.sum())
-    return np.concatenate(parts), np.asarray(products / opened)
+    return np.concatenate(parts), products / opened
