@@ -15,8 +15,8 @@ from edge_ser.audio import load_mono
 from edge_ser.calibration import RangeReport, activation_ranges, choose_clips, part_speakers
 from edge_ser.calibration.range_cache import cached_ranges, ranges_key
 from edge_ser.calibration.sensitivity import measure_sensitivity
-from edge_ser.converters.bias_correction import bias_corrected
 from edge_ser.converters.card import model_card
+from edge_ser.converters.covariances import input_covariances
 from edge_ser.converters.cpu_step import WEIGHT_BITS, build_cpu_step
 from edge_ser.converters.forms import FloatForm, Range, quantizable
 from edge_ser.converters.half import to_half
@@ -29,6 +29,7 @@ from edge_ser.converters.step_graph import StepModel, build_step, state_specs
 from edge_ser.converters.stepping import logits_of
 from edge_ser.converters.tensorrt_steps import tensorrt_float_step, tensorrt_step
 from edge_ser.converters.trt_lint import lint
+from edge_ser.converters.weight_rounding import rounded_weights
 from edge_ser.converters.weights import fold_student
 from edge_ser.corpora import Clip
 from edge_ser.errors import GateMissed, InputError
@@ -89,6 +90,7 @@ class _Conversion:
         self._reference = build_step(self._weights, FloatForm())
         self._calibration = _calibration_of(checkpoint)
         self._means: dict[str, NDArray[np.float32]] = {}
+        self._varying: dict[str, NDArray[np.float64]] = {}
         self._float_parity: Parity | None = None
         self._report: dict[str, Any] = {
             "clips": {
@@ -191,6 +193,14 @@ class _Conversion:
             self._request.method,
         )
 
+    def _covariances(self) -> dict[str, NDArray[np.float64]]:
+        if not self._varying:
+            self._say("measuring how the inputs of each layer vary together")
+            self._varying = input_covariances(
+                self._reference, self._weights, self._range_mels, self._step_frames
+            )
+        return self._varying
+
     def _sensitivity(self, spans: dict[str, Range]) -> tuple[str, ...]:
         """The layers to keep in higher precision, worst first."""
         mels = self._mels[: self._request.n_sensitivity]
@@ -215,7 +225,9 @@ class _Conversion:
         wanted = self._request.precision
 
         def rounded(name: str, kept: tuple[str, ...]) -> Candidate:
-            weights = bias_corrected(self._weights, self._means, WEIGHT_BITS, spans, kept)
+            weights = rounded_weights(
+                self._weights, self._means, WEIGHT_BITS, spans, kept, self._covariances()
+            )
             return Candidate(name, build_cpu_step(weights, spans, kept), kept)
 
         makers: dict[str, Callable[[], Candidate]] = {
@@ -245,7 +257,10 @@ class _Conversion:
         if target == "float":
             return build_step(self._weights, FloatForm(half_weights=True))
         if target == "tensorrt":
-            model = tensorrt_step(bias_corrected(self._weights, self._means, 8), spans)
+            weights = rounded_weights(
+                self._weights, self._means, 8, covariances=self._covariances()
+            )
+            model = tensorrt_step(weights, spans)
         else:
             model = tensorrt_float_step(self._weights)
         for finding in lint(model.onnx, "tensorrt", _OLDEST_TENSORRT):

@@ -38,7 +38,7 @@ class SimulatedForm(FloatForm):
     """Float arithmetic on the values that the INT8 step for CPUs would have.
 
     Biases are those of the float step: what a layer's rounding costs is shown before
-    ``bias_correction`` makes up for part of it.
+    ``weight_rounding`` makes up for part of it.
 
     Args:
         ranges: of every activation, by name.

@@ -117,15 +117,19 @@ def test_every_rounded_form_has_its_biases_corrected(
     from edge_ser.converters import convert as module
 
     asked: list[tuple[int, bool, int]] = []
-    real = module.bias_corrected
+    real = module.rounded_weights
 
-    def spy(weights: Any, means: Any, bits: int, ranges: Any = None, keep: Any = ()) -> Any:
-        corrected = real(weights, means, bits, ranges, keep)
+    def spy(
+        weights: Any, means: Any, bits: int, ranges: Any = None, keep: Any = (),
+        covariances: Any = None,
+    ) -> Any:  # fmt: skip
+        assert set(covariances) >= {"shallow0", "middle0", "high1", "fuse"}
+        corrected = real(weights, means, bits, ranges, keep, covariances)
         assert (corrected.fuse.bias != weights.fuse.bias).any() or "fuse" in keep
         asked.append((bits, ranges is not None, len(keep)))
         return corrected
 
-    monkeypatch.setattr(module, "bias_corrected", spy)
+    monkeypatch.setattr(module, "rounded_weights", spy)
     assert run(made, tmp_path / "pack", "--without-test-speakers", *LOOSE) == 0
     assert sorted(asked) == [(7, True, 0), (7, True, 2), (8, False, 0)]
 

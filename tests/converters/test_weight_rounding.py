@@ -11,7 +11,6 @@ pytest.importorskip("onnx", reason="converters need onnx")
 from making.students import TINY, mel_of, random_student
 
 from edge_ser.calibration import activation_ranges
-from edge_ser.converters.bias_correction import bias_corrected, product_inputs
 from edge_ser.converters.cpu_step import WEIGHT_BITS, build_cpu_step
 from edge_ser.converters.forms import (
     FloatForm,
@@ -22,6 +21,7 @@ from edge_ser.converters.forms import (
 )
 from edge_ser.converters.step_graph import StepModel, build_step, state_specs
 from edge_ser.converters.stepping import logits_of
+from edge_ser.converters.weight_rounding import product_inputs, rounded_weights
 from edge_ser.converters.weights import StepWeights, fold_student
 
 MELS = [mel_of(2.4, seed)[0].numpy() for seed in range(4)]
@@ -61,7 +61,7 @@ def test_every_input_of_a_product_has_a_mean_per_channel() -> None:
 def test_a_rounded_layer_keeps_the_mean_of_its_outputs() -> None:
     weights = fold_student(random_student(TINY))
     _, means = measured(weights)
-    corrected = bias_corrected(weights, means, bits=3)
+    corrected = rounded_weights(weights, means, bits=3)
     for before, after in zip(weights.middle, corrected.middle, strict=True):
         (source,) = product_inputs(weights)[before.name]
         mean = means[source].reshape(before.groups, -1).repeat(len(before.bias) // before.groups, 0)
@@ -78,7 +78,7 @@ def test_fused_parts_are_rounded_with_their_scales_in_the_weights() -> None:
     """The exact shift of the fusion and of both attentions, as ``cpu_step`` rounds them."""
     weights = fold_student(random_student(TINY))
     ranges, means = measured(weights)
-    corrected = bias_corrected(weights, means, 4, ranges)
+    corrected = rounded_weights(weights, means, 4, ranges)
     attentions = (weights.middle_attention.name, weights.high_attention.name)
     outs = [ranges[f"{name}.out"] for name in attentions]
     both = Range(min(span.low for span in outs), max(span.high for span in outs))
@@ -108,7 +108,7 @@ def test_the_step_for_cpus_is_nearer_to_the_float_step() -> None:
         ranges, means = measured(weights)
         exact = build_step(weights, FloatForm())
         plain = shift_of_logits(build_cpu_step(weights, ranges), exact)
-        corrected = bias_corrected(weights, means, WEIGHT_BITS, ranges)
+        corrected = rounded_weights(weights, means, WEIGHT_BITS, ranges)
         gains.append(plain / shift_of_logits(build_cpu_step(corrected, ranges), exact))
     assert np.median(gains) > 1.1
 
@@ -117,6 +117,6 @@ def test_layers_that_stay_in_float_are_left_alone() -> None:
     weights = fold_student(random_student(TINY))
     ranges, means = measured(weights)
     kept = weights.middle[0].name
-    corrected = bias_corrected(weights, means, WEIGHT_BITS, ranges, keep=[kept])
+    corrected = rounded_weights(weights, means, WEIGHT_BITS, ranges, keep=[kept])
     assert corrected.middle[0] is weights.middle[0]
     assert not np.array_equal(corrected.middle[1].bias, weights.middle[1].bias)

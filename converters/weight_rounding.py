@@ -1,9 +1,10 @@
-"""Biases that make up for the rounding of the weights before them.
+"""Weights rounded for INT8, and biases that make up for it.
 
-Rounded weights shift the mean of every output channel, by the rounding errors times the mean of
-what goes in. That shift is known from calibration and is taken back in the bias (Nagel et al.,
+Rounding shifts the mean of every output channel, by the rounding errors times the mean of what
+goes in. That shift is known from calibration and is taken back in the bias (Nagel et al.,
 Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019, section 4.2,
-here with measured means).
+here with measured means). What is left is the error's deviation, which ``compensation`` keeps
+small.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ser.converters.compensation import compensated
 from edge_ser.converters.forms import Range, quantize_weight, union, unsigned_grid
 from edge_ser.converters.weights import AttentionWeights, ConvWeights, StepWeights
 
-__all__ = ["bias_corrected", "product_inputs"]
+__all__ = ["product_inputs", "rounded_weights"]
 
 Array = NDArray[np.float32]
 Layer = TypeVar("Layer", ConvWeights, AttentionWeights)
@@ -42,18 +44,21 @@ def product_inputs(weights: StepWeights) -> dict[str, tuple[str, ...]]:
     return inputs
 
 
-def bias_corrected(
+def rounded_weights(
     weights: StepWeights,
     means: Mapping[str, Array],
     bits: int,
     ranges: Mapping[str, Range] | None = None,
     keep: Collection[str] = (),
+    covariances: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> StepWeights:
-    """``weights`` with biases for weights that are going to be rounded.
+    """``weights`` rounded, with biases that make up for it.
 
     Args:
         means: of every channel of the activations in ``product_inputs``, ``(channels,)``.
         bits: of the rounded weights.
+        covariances: of the inputs of layers whose weights are to make up for each other's
+            rounding, see ``compensation.compensated``; each weight of the others is rounded alone.
         ranges: of the activations, where scales of the fused parts go into the weights before
             those are rounded (``cpu_step``, which has both attentions on one grid).
         keep: layers that are not rounded.
@@ -71,7 +76,8 @@ def bias_corrected(
             spans = [crossed if name.endswith(".out") else ranges[name] for name in sources]
             scales = np.array([unsigned_grid(span).scale for span in spans], np.float32)
             ratio = np.repeat(scales, [len(means[name]) for name in sources])
-        return replace(layer, bias=layer.bias - _shift(layer, mean, ratio, bits))
+        inputs_vary = None if covariances is None else covariances.get(layer.name)
+        return _rounded(layer, mean, ratio, bits, inputs_vary)
 
     return replace(
         weights,
@@ -84,17 +90,32 @@ def bias_corrected(
     )
 
 
-def _shift(layer: ConvWeights | AttentionWeights, mean: Array, ratio: Array, bits: int) -> Array:
-    """What rounding adds to the mean of each output, ``(c_out,)``."""
+def _rounded(
+    layer: Layer,
+    mean: Array,
+    ratio: Array,
+    bits: int,
+    covariance: NDArray[np.float64] | None,
+) -> Layer:
+    """``layer`` with weights on their grid and a bias that keeps the mean of each output."""
     weight = layer.weight
-    c_out, per_group, _ = weight.shape
+    c_out, per_group, kernel = weight.shape
     groups = len(mean) // per_group
-    # Each output channel reads the inputs of its group.
-    seen = np.repeat(mean.reshape(groups, per_group), c_out // groups, axis=0)
-    scaled = weight * ratio[None, :, None] if groups == 1 else weight
-    stored, scales = quantize_weight(scaled.astype(np.float32), bits)
+    scaled = weight
+    if groups == 1:
+        scaled = (weight * ratio[None, :, None]).astype(np.float32)
+    if covariance is not None:
+        if groups == 1:
+            by = np.repeat(ratio.astype(np.float64), kernel)
+            covariance = covariance / np.outer(by, by)
+        scaled = compensated(scaled, covariance, bits)
+    stored, scales = quantize_weight(scaled, bits)
     rounded = stored * scales[:, None, None]
     if groups == 1:
         rounded = rounded / ratio[None, :, None]
-    shift: Array = np.einsum("oik,oi->o", rounded - weight, seen).astype(np.float32)
-    return shift
+    # Each output channel reads the inputs of its group.
+    seen = np.repeat(mean.reshape(groups, per_group), c_out // groups, axis=0)
+    shift = np.einsum("oik,oi->o", rounded - weight, seen)
+    return replace(
+        layer, weight=rounded.astype(np.float32), bias=(layer.bias - shift).astype(np.float32)
+    )
