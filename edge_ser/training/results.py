@@ -58,6 +58,8 @@ def summarise(results: Sequence[FoldResult], labels: tuple[str, ...], seed: int)
         parts: dict[str, list[dict[str, float]]] = {}
         for result in results:
             rows = [i for i, clip in enumerate(result.fold.test) if clip.corpus == corpus]
+            if not rows:
+                continue  # each corpus is tested in a fold of its own where corpora are held out
             truth = [labels.index(result.fold.test[i].label) for i in rows]
             truths += truth
             logits.append(result.logits[rows])
