@@ -207,8 +207,12 @@ class _Conversion:
         layers = layer_names(self._weights)
         self._say(f"rounding {len(layers)} layers one at a time on {len(mels)} clips")
 
+        ready = rounded_weights(
+            self._weights, self._means, WEIGHT_BITS, spans, (), self._covariances()
+        )
+
         def run(inputs: frozenset[str], weights: frozenset[str]) -> list[NDArray[np.float32]]:
-            model = build_step(self._weights, SimulatedForm(spans, inputs, weights))
+            model = build_step(self._weights, SimulatedForm(spans, inputs, weights, ready))
             return logits_of(model, mels, self._step_frames)
 
         found = measure_sensitivity(layers, run, self._calibration.temperature)

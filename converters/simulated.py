@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-
-import numpy as np
+from dataclasses import replace
 
 from edge_ser.converters.attention import attend_by_columns
-from edge_ser.converters.cpu_step import WEIGHT_BITS
 from edge_ser.converters.forms import (
     FloatForm,
     Range,
     float_conv,
     grid_constants,
-    quantize_weight,
     unchanged,
     unsigned_grid,
 )
 from edge_ser.converters.onnx_writer import GraphWriter, Value
-from edge_ser.converters.weights import ConvWeights, StepWeights
+from edge_ser.converters.weights import AttentionWeights, ConvWeights, StepWeights
 
 __all__ = ["SimulatedForm", "layer_names"]
 
@@ -37,30 +34,36 @@ def layer_names(weights: StepWeights) -> tuple[str, ...]:
 class SimulatedForm(FloatForm):
     """Float arithmetic on the values that the INT8 step for CPUs would have.
 
-    Biases are those of the float step: what a layer's rounding costs is shown before
-    ``weight_rounding`` makes up for part of it.
-
     Args:
         ranges: of every activation, by name.
         inputs: layers whose input is rounded to its 8-bit grid.
         weights: layers whose weights are rounded.
+        ready: the rounded weights, and the biases that go with them.
     """
 
     def __init__(
-        self, ranges: Mapping[str, Range], inputs: Collection[str], weights: Collection[str]
+        self,
+        ranges: Mapping[str, Range],
+        inputs: Collection[str],
+        weights: Collection[str],
+        ready: StepWeights,
     ) -> None:
         super().__init__()
         self._ranges, self._inputs, self._weights = ranges, inputs, weights
+        layers: tuple[ConvWeights | AttentionWeights, ...] = (
+            *ready.shallow, *ready.middle, *ready.high, ready.fuse,
+            ready.middle_attention, ready.high_attention,
+        )  # fmt: skip
+        self._ready = {layer.name: (layer.weight, layer.bias) for layer in layers}
 
     def conv(self, g: GraphWriter, x: Value, conv: ConvWeights, source: str, relu: bool) -> Value:
         """Q, DQ where the layer is chosen, then Conv and ReLU."""
         if conv.name in self._inputs and source != "depths":
             x = self._rounded(g, x, source, conv.name)
-        weight = conv.weight
         if conv.name in self._weights:
-            stored, scales = quantize_weight(weight, WEIGHT_BITS)
-            weight = (stored * scales[:, None, None]).astype(np.float32)
-        return float_conv(g, x, conv, g.constant(f"{conv.name}.weight", weight), relu)
+            weight, bias = self._ready[conv.name]
+            conv = replace(conv, weight=weight, bias=bias)
+        return float_conv(g, x, conv, g.constant(f"{conv.name}.weight", conv.weight), relu)
 
     def join(self, g: GraphWriter, parts: list[Value], name: str) -> Value:
         """Concat; what is fused keeps the grid of each part."""

@@ -102,7 +102,7 @@ def run(
     teacher = teacher_of(bank) if teacher_of else None
     if options.fold == "all":
         folder = options.out / "all"
-        calibration = _calibration(options.out)
+        calibration = _calibration(options.out, recipe)
         train_everything(
             recipe, bank, clips, calibration, folder, teacher=teacher, resume=options.resume
         )
@@ -120,16 +120,31 @@ def run(
         for index in chosen
     ]
     report = summarise(results, labels, options.seed)
+    report["depth_evidence"] = recipe.depth_evidence
     if len(results) == len(folds):
         write_text(options.out / "results.json", json.dumps(report, indent=1) + "\n")
     return report
 
 
-def _calibration(out: Path) -> dict[str, Any] | None:
-    """Temperature of the cross-validation in the same folder, if there was one."""
+def _calibration(out: Path, recipe: StudentRecipe) -> dict[str, Any] | None:
+    """Temperature of the cross-validation in the same folder, if there was one.
+
+    Raises:
+        UsageError: it was made of students with, or without, evidence of the depths, unlike
+            this one, and says nothing of how sure this one may be.
+    """
+    from edge_ser.errors import UsageError
+
     try:
         report = json.loads((out / "results.json").read_text())
     except FileNotFoundError:
         return None
+    if report.get("depth_evidence", False) is not recipe.depth_evidence:
+        had = "without" if recipe.depth_evidence else "with"
+        raise UsageError(
+            f"the cross-validation in {out} was made {had} evidence of the depths, so its "
+            "calibration does not fit; run it again with --resume, which keeps what was trained, "
+            "then --fold all"
+        )
     calibration: dict[str, Any] | None = report.get("calibration")
     return calibration

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +23,9 @@ from edge_ser.training.shrinkage import fit_shrunken
 __all__ = ["DepthEvidence", "add_depth_evidence", "fit_depth_evidence", "with_depth_evidence"]
 
 _CLIPS_AT_ONCE = 32
+_PREFIXES_S = (1.0, 1.5, 2.0)
+"""Seconds of a clip after which it is learnt from, beside its end: early verdicts count too."""
+_FEWEST_SPEAKERS = 2  # of each label of a corpus that gets votes of its own
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class DepthEvidence:
             labels of the first corpus, then those of the next.
         bias: ``(votes,)``.
         deviation: ``(votes,)``, of what it says of single moments.
+        domains: the corpora that have votes of their own, in order; one name for all of them
+            where they share their votes.
         shrinkage: of the covariance, chosen among the training speakers.
         temperature: chosen with it; ``weight`` and ``bias`` are divided by it.
     """
@@ -39,27 +46,36 @@ class DepthEvidence:
     weight: NDArray[np.float64]
     bias: NDArray[np.float64]
     deviation: NDArray[np.float64]
+    domains: tuple[str, ...]
     shrinkage: float
     temperature: float
 
 
 def add_depth_evidence(
     student: Student, bank: FeatureBank, clips: Sequence[Clip], seed: int
-) -> Student:
+) -> tuple[Student, dict[str, Any] | None]:
     """``student`` with the evidence of its depths, fitted on the clips that have a label.
 
     Where there are too few speakers to choose a shrinkage among, it stays as it is, and says so.
+
+    Returns:
+        The student, and what was fitted for its record; None where it stayed as it was.
     """
     try:
         evidence = fit_depth_evidence(student, bank, clips, seed)
     except InputError as error:
         say(f"evidence of the depths left out: {error}")
-        return student
+        return student, None
     say(
-        f"evidence of the depths: shrinkage {evidence.shrinkage:g}, "
-        f"temperature {evidence.temperature:.1f}"
+        f"evidence of the depths: votes for {', '.join(evidence.domains)}, shrinkage "
+        f"{evidence.shrinkage:g}, temperature {evidence.temperature:.1f}"
     )
-    return with_depth_evidence(student, evidence)
+    facts = {
+        "domains": list(evidence.domains),
+        "shrinkage": evidence.shrinkage,
+        "temperature": evidence.temperature,
+    }
+    return with_depth_evidence(student, evidence), facts
 
 
 def fit_depth_evidence(
@@ -67,10 +83,13 @@ def fit_depth_evidence(
 ) -> DepthEvidence:
     """Discriminants on what the memory would keep of each depth of the clean clips.
 
+    Each clip is learnt from as it stands after 1, 1.5 and 2 s and at its end, so that what is
+    said of the first seconds is no guess of what a whole clip would have said.
+
     A network that descent has taught to tell a few speakers' clips apart has its verdict
     fitted to them more than its features. Discriminants with much shrinkage, on features of
     every depth, err in other clips than it does. Each label of each corpus is a class of its
-    own, if every corpus has clips of every label.
+    own, if every corpus has clips of two speakers of every label, and can be fitted so.
 
     Args:
         clips: of training speakers; those with another label are passed over.
@@ -81,33 +100,39 @@ def fit_depth_evidence(
     """
     labels = student.config.labels
     labelled = [clip for clip in clips if clip.label in labels]
-    truth, n_votes = _classes(labelled, labels)
-    means, squares = _depth_means(student, bank, labelled)
-    speakers = [clip.speaker for clip in labelled]
-    chosen = fit_shrunken(means[:, None], truth, speakers, n_votes, seed)
-    weight, bias = chosen.discriminant.folded()
-    centre = means.mean(axis=0, dtype=np.float64)
-    spread = squares - np.outer(centre, centre)
-    return DepthEvidence(
-        weight,
-        bias,
-        np.sqrt(np.maximum(np.einsum("li,ij,lj->l", weight, spread, weight), 1e-12)),
-        chosen.shrinkage,
-        chosen.temperature,
-    )
-
-
-def _classes(labelled: Sequence[Clip], labels: tuple[str, ...]) -> tuple[NDArray[np.int64], int]:
-    """The class of each clip, ordered by corpus, then by label, and their number."""
     label = np.array([labels.index(clip.label) for clip in labelled], np.int64)
-    corpora = sorted({clip.corpus for clip in labelled})
-    corpus = np.array([corpora.index(clip.corpus) for clip in labelled], np.int64)
-    apart = corpus * len(labels) + label
-    if len(np.unique(apart)) == len(corpora) * len(labels):
-        return apart, len(corpora) * len(labels)
     if len(np.unique(label)) < len(labels):
         raise InputError("a label has no training clip")
-    return label, len(labels)
+    corpora = sorted({clip.corpus for clip in labelled})
+    prefixes, centre, squares = _depth_means(student, bank, labelled)
+
+    def fitted(classes: NDArray[np.int64], heard: tuple[str, ...]) -> DepthEvidence:
+        speakers = [clip.speaker for clip in labelled]
+        n = len(heard) * len(labels)
+        chosen = fit_shrunken(prefixes, classes, speakers, n, seed)
+        weight, bias = chosen.discriminant.folded()
+        spread = squares - np.outer(centre, centre)
+        deviation = np.sqrt(np.maximum(np.einsum("li,ij,lj->l", weight, spread, weight), 1e-6))
+        return DepthEvidence(weight, bias, deviation, heard, chosen.shrinkage, chosen.temperature)
+
+    try:
+        if len(corpora) > 1 and _apart(labelled, labels, corpora):
+            place = np.array([corpora.index(clip.corpus) for clip in labelled], np.int64)
+            with suppress(InputError, np.linalg.LinAlgError):
+                return fitted(place * len(labels) + label, tuple(corpora))
+        return fitted(label, ("+".join(corpora),))
+    except np.linalg.LinAlgError:
+        raise InputError("the clips of each label are all alike") from None
+
+
+def _apart(labelled: Sequence[Clip], labels: tuple[str, ...], corpora: Sequence[str]) -> bool:
+    """Whether every corpus has enough of every label for votes of its own."""
+    return all(
+        len({c.speaker for c in labelled if (c.corpus, c.label) == (corpus, label)})
+        >= _FEWEST_SPEAKERS
+        for corpus in corpora
+        for label in labels
+    )
 
 
 @torch.no_grad()
@@ -121,10 +146,14 @@ def with_depth_evidence(student: Student, evidence: DepthEvidence) -> Student:
 
     Args:
         student: of one domain.
+
+    Raises:
+        ValueError: it has evidence already.
     """
     config = student.config
-    votes, n_old, n_labels = len(evidence.bias), config.fused, len(config.labels)
-    domains = votes // n_labels
+    if config.domains != 1:
+        raise ValueError(f"this student votes for {config.domains} domains already")
+    votes, n_old, domains = len(evidence.bias), config.fused, len(evidence.domains)
     wide = Student(replace(config, fused=n_old + 2 * votes, domains=domains), student.silence)
     state = wide.state_dict()
     own = student.state_dict()
@@ -164,28 +193,33 @@ def with_depth_evidence(student: Student, evidence: DepthEvidence) -> Student:
 @torch.no_grad()
 def _depth_means(
     student: Student, bank: FeatureBank, clips: Sequence[Clip]
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """What the memory keeps of the depths of each clean clip, and products of moments.
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+    """What the memory keeps of the depths of each clean clip, and how single moments vary.
 
     Returns:
-        ``(clips, 3 * 2 * trunk) float32``, and the mean over all moments, as the gate weighs
-        them, of the products of all pairs of features.
+        ``(clips, 4, 3 * 2 * trunk) float32``, after each of ``_PREFIXES_S`` and at the end; and
+        of all moments, as the gate weighs them, the mean and the mean of all products of pairs.
     """
     student.eval()
-    memory, step_frames = student.memory, student.config.step_frames
-    width = 6 * student.config.trunk
-    parts, products, opened = [], np.zeros((width, width)), 0.0
+    memory, config = student.memory, student.config
+    width = 6 * config.trunk
+    parts, opened = [], 0.0
+    sums, products = np.zeros(width), np.zeros((width, width))
+    early = [round(seconds * 100 / config.step_frames) - 1 for seconds in _PREFIXES_S]
     for start in range(0, len(clips), _CLIPS_AT_ONCE):
         features = [bank.clean(clip) for clip in clips[start : start + _CLIPS_AT_ONCE]]
-        mel, last = padded_clips(features, bank.spec.silence, step_frames)
+        mel, last = padded_clips(features, bank.spec.silence, config.step_frames)
         output = student(mel)
         depths = torch.cat(output.depths, dim=1)
         gate = torch.sigmoid(memory.gate(output.fused))
-        kept = memory.gathered(depths, gate)[torch.arange(len(last)), :, torch.from_numpy(last)]
-        parts.append((kept[:, :-1] / kept[:, -1:]).numpy())
+        kept = memory.gathered(depths, gate)
+        steps = torch.from_numpy(np.stack([np.minimum(s, last) for s in early] + [last], axis=1))
+        rows = kept.transpose(1, 2)[torch.arange(len(last))[:, None], steps]
+        parts.append((rows[..., :-1] / rows[..., -1:].clamp(min=1e-6)).numpy())
         for row, end in enumerate(last):
-            heard = slice((int(end) + 1) * student.config.step_tokens)
+            heard = slice((int(end) + 1) * config.step_tokens)
             x, weight = depths[row, :, heard].double(), gate[row, :, heard].double()
+            sums += (x * weight).sum(dim=1).numpy()
             products += ((x * weight) @ x.T).numpy()
             opened += float(weight.sum())
-    return np.concatenate(parts), products / opened
+    return np.concatenate(parts), sums / opened, products / opened

@@ -122,7 +122,7 @@ def train_fold(
         student = getattr(model, "student", model)
         return mean_uar(final_logits(student, bank, held, step_frames), held, labels)
 
-    student, epoch = _train(
+    student, epoch, evidence = _train(
         recipe,
         bank,
         [*train, *extra],
@@ -140,6 +140,7 @@ def train_fold(
         "validation_speakers": sorted({clip.speaker for clip in held}),
         "test_speakers": sorted({clip.speaker for clip in fold.test}),
         "teacher": teacher.facts() if teacher else None,
+        "depth_evidence": evidence,
     }
     if held:
         heard = _result(student, bank, Fold(fold.protocol, fold.index, train, held), epoch)
@@ -181,13 +182,16 @@ def train_everything(
     Args:
         calibration: of the probabilities, found on the folds of a cross-validation.
     """
-    student, epoch = _train(recipe, bank, clips, teacher, None, out, resume, "all speakers")
+    student, epoch, evidence = _train(
+        recipe, bank, clips, teacher, None, out, resume, "all speakers"
+    )
     facts = {
         "protocol": "all speakers",
         "epoch": epoch,
         "train_speakers": sorted({clip.speaker for clip in clips}),
         "test_speakers": [],
         "teacher": teacher.facts() if teacher else None,
+        "depth_evidence": evidence,
         "calibration": calibration,
     }
     _save(student, recipe, clips, facts, out)
@@ -202,7 +206,7 @@ def _train(
     out: Path,
     resume: bool,
     name: str,
-) -> tuple[Student, int]:
+) -> tuple[Student, int, dict[str, Any] | None]:
     torch.manual_seed(recipe.fit.seed)
     student = Student(recipe.config, recipe.frontend.silence)
     student.set_normalisation(*mel_statistics(bank, clips))
@@ -241,9 +245,10 @@ def _train(
     student.cpu()
     if teacher is not None and not teacher.teaches_labels:
         fit_readout(student, bank, clips)
+    evidence = None
     if recipe.depth_evidence:
-        student = add_depth_evidence(student, bank, clips, recipe.fit.seed)
-    return student.eval(), fitted.epoch
+        student, evidence = add_depth_evidence(student, bank, clips, recipe.fit.seed)
+    return student.eval(), fitted.epoch, evidence
 
 
 def _save(
@@ -263,6 +268,7 @@ def _save(
             }
             for name in corpora
         },
+        # What was trained; the evidence has made the student in the checkpoint wider.
         "recipe": recipe.to_dict(),
     }
     checkpoint = Checkpoint(student, recipe.frontend, training)

@@ -113,7 +113,7 @@ def fit_shrunken(
             surprise[row] += [_surprise(logits / t, truth[left]) for t in TEMPERATURES]
     if not judged:
         raise InputError(
-            "the linear member cannot choose its shrinkage: with any part of the training "
+            "the linear classifier cannot choose its shrinkage: with any part of the training "
             "speakers left out, a label has no clip; train on more speakers or fewer labels"
         )
     best_row, best_column = np.unravel_index(surprise.argmin(), surprise.shape)

@@ -108,6 +108,11 @@ def test_covariances_are_those_of_the_windows_that_the_layers_read() -> None:
             heard.setdefault(name, []).append(y[0].double().numpy())
 
         module.register_forward_hook(listen)
+    # The fusion before its ReLU is what leaves its batch norm, which the weights have in them.
+    layers["fuse"] = (weights.fuse, student.fuse_norm)
+    student.fuse_norm.register_forward_hook(
+        lambda _, __, y: heard.setdefault("fuse", []).append(y[0].double().numpy())
+    )
     with torch.no_grad():
         for mel in MELS:
             student(torch.from_numpy(mel)[None])
@@ -117,18 +122,41 @@ def test_covariances_are_those_of_the_windows_that_the_layers_read() -> None:
         expected = np.concatenate(heard[name], axis=1).var(axis=1)
         variance = [row @ found[name][i // per_group] @ row for i, row in enumerate(rows)]
         np.testing.assert_allclose(variance, expected, rtol=2e-3, atol=1e-6, err_msg=name)
-    assert found["fuse"].shape == (1, weights.fuse.c_in, weights.fuse.c_in)
+
+
+def measured(seed: int):  # type: ignore[no-untyped-def]
+    """A student's folded weights, its float step, ranges, means and covariances."""
+    weights = fold_student(random_student(TINY, seed))
+    model = build_step(weights, FloatForm())
+    report = activation_ranges(model.onnx, state_specs(model), quantizable(weights), MELS, 8)
+    ranges = {name: Range(*span) for name, span in report.ranges.items()}
+    means = {name: np.float32(values) for name, values in report.means.items()}
+    return weights, model, ranges, means, input_covariances(model, weights, MELS, 8)
+
+
+def test_the_fusion_makes_up_for_its_rounding_though_its_parts_have_their_own_scales() -> None:
+    weights, _, ranges, means, covariances = measured(0)
+    errors = []
+    for known in (None, covariances):
+        ready = rounded_weights(weights, means, 4, ranges, covariances=known)
+        error = (ready.fuse.weight - weights.fuse.weight).astype(np.float64)
+        errors.append(output_error(error, covariances["fuse"]))
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_layers_kept_in_float_are_left_alone() -> None:
+    weights, _, ranges, means, covariances = measured(0)
+    keep = ("shallow1", "fuse")
+    ready = rounded_weights(weights, means, 7, ranges, keep, covariances)
+    assert ready.shallow[1] is weights.shallow[1]
+    assert ready.fuse is weights.fuse
+    assert not np.array_equal(ready.middle[0].weight, weights.middle[0].weight)
 
 
 def test_the_step_for_cpus_is_nearer_to_the_float_step() -> None:
     ratios = []
     for seed in range(3):
-        weights = fold_student(random_student(TINY, seed))
-        model = build_step(weights, FloatForm())
-        measured = activation_ranges(model.onnx, state_specs(model), quantizable(weights), MELS, 8)
-        ranges = {name: Range(*span) for name, span in measured.ranges.items()}
-        means = {name: np.float32(values) for name, values in measured.means.items()}
-        covariances = input_covariances(model, weights, MELS, 8)
+        weights, model, ranges, means, covariances = measured(seed)
         exact = np.concatenate(logits_of(model, MELS, 8))
         errors = []
         for known in (None, covariances):

@@ -41,6 +41,16 @@ def header_of(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     return said, safetensors.load_file(path)
 
 
+@torch.no_grad()
+def test_a_checkpoint_from_before_there_were_domains_has_one(path: Path) -> None:
+    said, tensors = header_of(path)
+    del said["config"]["domains"]
+    safetensors.save_file(tensors, path, {"edge-ser": json.dumps(said)})
+    loaded = load_student(path).student
+    assert loaded.config.domains == 1
+    assert torch.equal(loaded(mel_of(1.6)).logits, random_student()(mel_of(1.6)).logits)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -83,7 +83,7 @@ def test_it_knows_what_the_student_does_not() -> None:
     with torch.no_grad():
         student.classifier.weight.mul_(0.01)
     before = right(student, bank, others)
-    after = right(add_depth_evidence(student, bank, heard, 0), bank, others)
+    after = right(add_depth_evidence(student, bank, heard, 0)[0], bank, others)
     assert before < 0.6
     assert after > 0.9
 
@@ -103,7 +103,7 @@ def test_it_begins_with_nothing_and_grows() -> None:
 
 def test_new_features_deviate_as_much_as_one_grid_can_take() -> None:
     student, bank = random_student(CONFIG), bank_of(("emodb", "ravdess"))
-    wide = add_depth_evidence(student, bank, list(bank.features), 0)
+    wide, _ = add_depth_evidence(student, bank, list(bank.features), 0)
     with torch.no_grad():
         fused = torch.cat(
             [
@@ -118,10 +118,50 @@ def test_new_features_deviate_as_much_as_one_grid_can_take() -> None:
     assert float(signed.std(dim=1).max()) < 2.0
 
 
-def test_a_corpus_without_one_of_the_labels_shares_its_votes() -> None:
+@pytest.mark.parametrize("few", ["no clip", "one speaker"])
+def test_a_corpus_with_too_few_of_a_label_shares_its_votes(few: str) -> None:
     student, bank = random_student(CONFIG), bank_of(("emodb", "ravdess"))
-    clips = [c for c in bank.features if (c.corpus, c.label) != ("ravdess", "fear")]
-    assert add_depth_evidence(student, bank, clips, 0).config.domains == 1
+    rare = [c for c in bank.features if (c.corpus, c.label) == ("ravdess", "fear")]
+    kept = [c for c in rare if few == "one speaker" and c.speaker.endswith("0")]
+    clips = [c for c in bank.features if c not in rare or c in kept]
+    wide, facts = add_depth_evidence(student, bank, clips, 0)
+    assert wide.config.domains == 1
+    assert facts is not None
+    assert facts["domains"] == ["emodb+ravdess"]
+
+
+def test_clips_that_are_all_alike_end_in_no_error_of_numpy(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Two speakers with a clip of each label: with one left out nothing varies within a label."""
+    student, bank = random_student(CONFIG), bank_of(("emodb",), speakers=2, per_label=2)
+    assert add_depth_evidence(student, bank, list(bank.features), 0) == (student, None)
+    assert "evidence of the depths left out" in capsys.readouterr().err
+
+
+def test_early_verdicts_are_learnt_too() -> None:
+    """The label shows in the first second and is gone after it."""
+    student, bank = random_student(CONFIG), bank_of(("emodb",))
+    long = {}
+    for clip, voices in bank.features.items():
+        mel = voices[0][0]
+        rest = np.full((SPEC.n_mels, 240), -6.0, np.float16)
+        long[clip] = [[np.concatenate([mel[:, :48], rest], axis=1)]]
+    bank = FeatureBank(SPEC, long)
+    wide, _ = add_depth_evidence(student, bank, list(long), 0)
+    own = clip_logits(student, bank, list(long), 8)
+    rows = clip_logits(wide, bank, list(long), 8)
+    added = [(a - b)[12] for a, b in zip(rows, own, strict=True)]
+    told = [LABELS[row.argmax()] == clip.label for row, clip in zip(added, long, strict=True)]
+    assert np.mean(told) > 0.9
+
+
+def test_it_is_not_added_twice() -> None:
+    student, bank = random_student(CONFIG), bank_of(("emodb", "ravdess"))
+    evidence = fit_depth_evidence(student, bank, list(bank.features), 0)
+    wide = with_depth_evidence(student, evidence)
+    with pytest.raises(ValueError, match="2 domains already"):
+        with_depth_evidence(wide, evidence)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +173,7 @@ def test_without_enough_to_fit_on_the_student_stays_and_it_is_told(
 ) -> None:
     student, bank = random_student(CONFIG), bank_of(("emodb",), speakers)
     clips = [clip for clip in bank.features if clip.label not in left_out]
-    assert add_depth_evidence(student, bank, clips, 0) is student
+    assert add_depth_evidence(student, bank, clips, 0) == (student, None)
     told = capsys.readouterr().err
     assert "evidence of the depths left out" in told
     assert reason in told
@@ -144,7 +184,12 @@ def test_without_enough_to_fit_on_the_student_stays_and_it_is_told(
 def test_evidence_of_nothing_changes_nothing() -> None:
     student, bank = random_student(CONFIG), bank_of(("emodb",))
     zero = DepthEvidence(
-        np.zeros((3, 6 * CONFIG.trunk)), np.zeros(3), np.ones(3), shrinkage=0.5, temperature=1.0
+        np.zeros((3, 6 * CONFIG.trunk)),
+        np.zeros(3),
+        np.ones(3),
+        ("emodb",),
+        shrinkage=0.5,
+        temperature=1.0,
     )
     clips = list(bank.features)[:4]
     own = final_logits(student, bank, clips, 8)

@@ -63,6 +63,20 @@ def test_a_student_is_distilled_fold_by_fold_and_then_from_everyone(
     training = load_student(Path(path)).training
     assert training["calibration"] == report["calibration"]
     assert "speech:somebody" in training["train_speakers"]
+    # A calibration of other students than this one is not taken over.
+    alone = ("--no-depth-evidence", *everyone)
+    assert run(distill, corpus, tmp_path / "run", *alone, "--resume") == 2
+    assert "made with evidence of the depths" in capsys.readouterr().err
+    # But what was trained serves both: only the evidence is left away.
+    before = load_student(tmp_path / "run" / "fold1" / "checkpoint.safetensors").training
+    again = (*flags, "--epochs", "8", "--no-depth-evidence", "--resume")
+    assert run(distill, corpus, tmp_path / "run", *again) == 0
+    captured = capsys.readouterr()
+    assert "epoch 8/8" not in captured.err
+    assert json.loads(captured.out)["depth_evidence"] is False
+    after = load_student(tmp_path / "run" / "fold1" / "checkpoint.safetensors").training
+    assert (before["depth_evidence"] or {}).get("domains") in (None, ["emodb"])
+    assert after["depth_evidence"] is None
 
 
 def test_a_student_learns_from_labels_alone(
