@@ -130,7 +130,8 @@ def figure(rows: Sequence[Variant]) -> str:
     heights = [row.uar for row in rows]
     plot = Plot(
         Axis(0.0, max(times) * 1.35, "median model step, µs"),
-        Axis(min(heights) - 0.05, max(heights) + 0.05, "UAR"),
+        Axis(min(heights) - 0.015, max(heights) + 0.015, "UAR"),
+        height=400,
     )
     for row in rows:
         plot.dot(row.step_us, row.uar, "dot" if row.precision == "int8" else "dot hollow")

@@ -14,6 +14,7 @@ __all__ = ["Axis", "Plot", "nice_ticks"]
 
 WIDTH, HEIGHT = 720, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 18, 26, 44
+_LETTER, _LINE = 7, 14  # about the size of the words
 
 
 class Axis:
@@ -67,6 +68,7 @@ class Plot:
     def __init__(self, x: Axis, y: Axis, height: int = HEIGHT) -> None:
         self._x, self._y, self._height = x, y, height
         self._marks: list[str] = []
+        self._words: list[tuple[float, float, float]] = []  # begin, end and line of each
 
     def bar(self, x0: float, x1: float, y: float, kind: str = "bar", y0: float = 0.0) -> None:
         """A filled box from ``y0`` to ``y``."""
@@ -109,14 +111,32 @@ class Plot:
         )
 
     def text(self, x: float, y: float, words: str, dx: int = 4) -> None:
-        """Words beside a point, to its right if they fit there."""
-        at = self._px(x)
-        fits = at + dx + 7 * len(words) < WIDTH
+        """Words beside a point, to its right if they fit there, on no others' line."""
+        at, width = self._px(x), _LETTER * len(words)
+        fits = at + dx + width < WIDTH
         shift, anchor = (dx, "start") if fits else (-dx, "end")
+        begin = at + shift - (0 if fits else width)
+        line = self._free_line(begin, begin + width, self._py(y) + 4)
         self._marks.append(
-            f'<text class="label" x="{at + shift:.1f}" y="{self._py(y) + 4:.1f}" '
+            f'<text class="label" x="{at + shift:.1f}" y="{line:.1f}" '
             f'text-anchor="{anchor}">{escape(words)}</text>'
         )
+
+    def _free_line(self, begin: float, end: float, wanted: float) -> float:
+        """The line nearest to ``wanted`` on which no other words stand, which is then taken."""
+        ways = (0, *(sign * step for step in range(1, 5) for sign in (-1, 1)))
+        for way in ways:
+            line = wanted + way * _LINE / 2
+            taken = any(
+                begin < other_end and other_begin < end and abs(line - other) < _LINE
+                for other_begin, other_end, other in self._words
+            )
+            if not taken:
+                break
+        else:
+            line = wanted
+        self._words.append((begin, end, line))
+        return line
 
     def svg(self, name: str, title: str, description: str, *, y_names: Sequence[str] = ()) -> str:
         """The figure.
