@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from edge_ser.pages.svg import Axis, Plot
 
@@ -19,5 +20,5 @@ def test_words_of_close_points_stand_on_lines_of_their_own() -> None:
     svg = plot.svg("figure", "title", "description")
     lines = sorted(lines_of(svg, "some words"))
     assert len(lines) == 3
-    assert all(b - a >= 13.9 for a, b in zip(lines, lines[1:], strict=False))
+    assert all(b - a >= 13.9 for a, b in pairwise(lines))
     assert abs(lines_of(svg, "others")[0] - lines[1]) < 14  # nothing in their way
