@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("onnx", reason="calibration needs onnx")
+
 from edge_ser.corpora import Clip, make_folds
 from edge_ser.training.results import FoldResult, summarise
 
