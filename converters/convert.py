@@ -17,9 +17,10 @@ from edge_ser.calibration.range_cache import cached_ranges, ranges_key
 from edge_ser.calibration.sensitivity import measure_sensitivity
 from edge_ser.converters.card import model_card
 from edge_ser.converters.covariances import input_covariances
-from edge_ser.converters.cpu_step import WEIGHT_BITS, build_cpu_step
-from edge_ser.converters.forms import FloatForm, Range, quantizable
+from edge_ser.converters.cpu_step import build_cpu_step
+from edge_ser.converters.forms import FloatForm, quantizable
 from edge_ser.converters.half import to_half
+from edge_ser.converters.measured import Measured
 from edge_ser.converters.pack_contents import golden_vectors, manifest_of
 from edge_ser.converters.precision import Candidate, Choice, choose_precision, time_steps
 from edge_ser.converters.report_page import render_report
@@ -29,7 +30,6 @@ from edge_ser.converters.step_graph import StepModel, build_step, state_specs
 from edge_ser.converters.stepping import logits_of
 from edge_ser.converters.tensorrt_steps import tensorrt_float_step, tensorrt_step
 from edge_ser.converters.trt_lint import lint
-from edge_ser.converters.weight_rounding import rounded_weights
 from edge_ser.converters.weights import fold_student
 from edge_ser.corpora import Clip
 from edge_ser.errors import GateMissed, InputError
@@ -89,8 +89,6 @@ class _Conversion:
         self._weights = fold_student(checkpoint.student)
         self._reference = build_step(self._weights, FloatForm())
         self._calibration = _calibration_of(checkpoint)
-        self._means: dict[str, NDArray[np.float32]] = {}
-        self._varying: dict[str, NDArray[np.float64]] = {}
         self._float_parity: Parity | None = None
         self._report: dict[str, Any] = {
             "clips": {
@@ -106,15 +104,15 @@ class _Conversion:
         request, report, say = self._request, self._report, self._say
         say("checking the float graph against torch")
         report["checkpoint_error_vs_torch"] = self._check_against_torch()
-        spans = self._ranges()
+        found = self._calibrate()
         exact = self._logits(self._reference)
         report["float"] = self._float_scores(exact)
         report["parity"], missed = {}, list[str]()
         models: dict[str, StepModel] = {}
         precision = "int8"
         if "cpu" in request.targets:
-            keep = self._sensitivity(spans)
-            choice, models["cpu"] = self._choose(spans, keep, exact, ignore_gates)
+            keep = self._sensitivity(found)
+            choice, models["cpu"] = self._choose(found, keep, exact, ignore_gates)
             precision, report["precision"] = choice.precision, choice.to_dict()
             missed += next(
                 row["missed"] for row in choice.candidates if row["precision"] == precision
@@ -123,7 +121,7 @@ class _Conversion:
             report["precision"], report["sensitivity"] = None, None
         for name in request.targets:
             if name != "cpu":
-                models[name] = self._step(name, spans)
+                models[name] = self._step(name, found)
         for name, model in (models | _half_steps(models)).items():
             if name == "cpu":
                 continue
@@ -161,12 +159,12 @@ class _Conversion:
         uar = float(score(self._truth, last, self._labels).uar)
         return {"uar": round(uar, 4), "chance": round(1 / len(self._labels), 4)}
 
-    def _ranges(self) -> dict[str, Range]:
+    def _calibrate(self) -> Measured:
         request = self._request
         entry: dict[str, Any] = {"method": request.method, "clips": 0, "steps": 0, "ranges": {}}
         self._report["calibration"] = entry
         if not {"cpu", "tensorrt"} & set(request.targets):
-            return {}
+            return Measured()
         self._say(f"measuring activation ranges ({request.method})")
         key = ranges_key(self._reference.onnx, self._range_mels, self._step_frames, request.method)
         ranges, kept = cached_ranges(request.cache, key, self._measure)
@@ -178,10 +176,11 @@ class _Conversion:
             "from_cache": kept,
             "ranges": {name: list(span) for name, span in ranges.ranges.items()},
         }
-        self._means = {
-            name: np.asarray(values, np.float32) for name, values in ranges.means.items()
-        }
-        return {name: Range(*span) for name, span in ranges.ranges.items()}
+        self._say("measuring how the inputs of each layer vary together")
+        covariances = input_covariances(
+            self._reference, self._weights, self._range_mels, self._step_frames
+        )
+        return Measured.of(ranges, covariances)
 
     def _measure(self) -> RangeReport:
         return activation_ranges(
@@ -193,35 +192,24 @@ class _Conversion:
             self._request.method,
         )
 
-    def _covariances(self) -> dict[str, NDArray[np.float64]]:
-        if not self._varying:
-            self._say("measuring how the inputs of each layer vary together")
-            self._varying = input_covariances(
-                self._reference, self._weights, self._range_mels, self._step_frames
-            )
-        return self._varying
-
-    def _sensitivity(self, spans: dict[str, Range]) -> tuple[str, ...]:
+    def _sensitivity(self, found: Measured) -> tuple[str, ...]:
         """The layers to keep in higher precision, worst first."""
         mels = self._mels[: self._request.n_sensitivity]
         layers = layer_names(self._weights)
         self._say(f"rounding {len(layers)} layers one at a time on {len(mels)} clips")
-
-        ready = rounded_weights(
-            self._weights, self._means, WEIGHT_BITS, spans, (), self._covariances()
-        )
+        ready = found.for_cpu(self._weights)
 
         def run(inputs: frozenset[str], weights: frozenset[str]) -> list[NDArray[np.float32]]:
-            model = build_step(self._weights, SimulatedForm(spans, inputs, weights, ready))
+            model = build_step(self._weights, SimulatedForm(found.ranges, inputs, weights, ready))
             return logits_of(model, mels, self._step_frames)
 
-        found = measure_sensitivity(layers, run, self._calibration.temperature)
-        self._report["sensitivity"] = found.to_dict()
-        return found.keep
+        table = measure_sensitivity(layers, run, self._calibration.temperature)
+        self._report["sensitivity"] = table.to_dict()
+        return table.keep
 
     def _choose(
         self,
-        spans: dict[str, Range],
+        found: Measured,
         keep: tuple[str, ...],
         exact: Sequence[NDArray[np.float32]],
         ignore_gates: bool,
@@ -229,10 +217,8 @@ class _Conversion:
         wanted = self._request.precision
 
         def rounded(name: str, kept: tuple[str, ...]) -> Candidate:
-            weights = rounded_weights(
-                self._weights, self._means, WEIGHT_BITS, spans, kept, self._covariances()
-            )
-            return Candidate(name, build_cpu_step(weights, spans, kept), kept)
+            weights = found.for_cpu(self._weights, kept)
+            return Candidate(name, build_cpu_step(weights, found.ranges, kept), kept)
 
         makers: dict[str, Callable[[], Candidate]] = {
             "int8": lambda: rounded("int8", ()),
@@ -252,19 +238,16 @@ class _Conversion:
         choice = choose_precision(candidates, parities, step_us, self._request.gates)
         self._say(choice.reason)
         model = next(c.model for c in candidates if c.precision == choice.precision)
-        found = {c.precision: self._report["parity"].pop(c.precision) for c in candidates}
-        self._report["parity"]["cpu"] = found[choice.precision]
+        measured = {c.precision: self._report["parity"].pop(c.precision) for c in candidates}
+        self._report["parity"]["cpu"] = measured[choice.precision]
         self._float_parity = parities.get("fp32")  # of the same graph as the target "float"
         return choice, model
 
-    def _step(self, target: str, spans: dict[str, Range]) -> StepModel:
+    def _step(self, target: str, found: Measured) -> StepModel:
         if target == "float":
             return build_step(self._weights, FloatForm(half_weights=True))
         if target == "tensorrt":
-            weights = rounded_weights(
-                self._weights, self._means, 8, covariances=self._covariances()
-            )
-            model = tensorrt_step(weights, spans)
+            model = tensorrt_step(found.for_tensorrt(self._weights), found.ranges)
         else:
             model = tensorrt_float_step(self._weights)
         for finding in lint(model.onnx, "tensorrt", _OLDEST_TENSORRT):

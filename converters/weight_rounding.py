@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
@@ -50,18 +51,18 @@ def rounded_weights(
     bits: int,
     ranges: Mapping[str, Range] | None = None,
     keep: Collection[str] = (),
-    covariances: Mapping[str, NDArray[np.float64]] | None = None,
+    covariances: Mapping[str, NDArray[np.float64]] = MappingProxyType({}),
 ) -> StepWeights:
     """``weights`` rounded, with biases that make up for it.
 
     Args:
         means: of every channel of the activations in ``product_inputs``, ``(channels,)``.
         bits: of the rounded weights.
-        covariances: of the inputs of layers whose weights are to make up for each other's
-            rounding, see ``compensation.compensated``; each weight of the others is rounded alone.
         ranges: of the activations, where scales of the fused parts go into the weights before
             those are rounded (``cpu_step``, which has both attentions on one grid).
         keep: layers that are not rounded.
+        covariances: of the inputs of layers whose weights are to make up for each other's
+            rounding, see ``compensation.compensated``; each weight of the others is rounded alone.
     """
     inputs = product_inputs(weights)
 
@@ -76,8 +77,7 @@ def rounded_weights(
             spans = [crossed if name.endswith(".out") else ranges[name] for name in sources]
             scales = np.array([unsigned_grid(span).scale for span in spans], np.float32)
             ratio = np.repeat(scales, [len(means[name]) for name in sources])
-        inputs_vary = None if covariances is None else covariances.get(layer.name)
-        return _rounded(layer, mean, ratio, bits, inputs_vary)
+        return _rounded(layer, mean, ratio, bits, covariances.get(layer.name))
 
     return replace(
         weights,

@@ -14,11 +14,11 @@ from edge_ser.audio import load_mono
 from edge_ser.calibration import FloatStepper, activation_ranges, choose_clips, part_speakers
 from edge_ser.converters.attention import pad_heads
 from edge_ser.converters.covariances import input_covariances
-from edge_ser.converters.forms import FloatForm, Range, quantizable
+from edge_ser.converters.forms import FloatForm, quantizable
+from edge_ser.converters.measured import Measured
 from edge_ser.converters.step_graph import StepModel, build_step, state_specs
 from edge_ser.converters.tensorrt_forms import TensorRtFloatForm
 from edge_ser.converters.tensorrt_steps import tensorrt_step
-from edge_ser.converters.weight_rounding import rounded_weights
 from edge_ser.converters.weights import fold_student
 from edge_ser.corpora import Clip
 from edge_ser.frontend import LogMel
@@ -93,12 +93,9 @@ def our_form(material: Material, method: str) -> onnx.ModelProto:
         material.checkpoint.student.config.step_frames,
         method,
     )
-    spans = {name: Range(*span) for name, span in found.ranges.items()}
-    means = {name: np.asarray(values, np.float32) for name, values in found.means.items()}
     size = material.checkpoint.student.config.step_frames
-    covariances = input_covariances(plain, weights, material.ranged, size)
-    ready = rounded_weights(weights, means, 8, covariances=covariances)
-    return tensorrt_step(ready, spans).onnx
+    measured = Measured.of(found, input_covariances(plain, weights, material.ranged, size))
+    return tensorrt_step(measured.for_tensorrt(weights), measured.ranges).onnx
 
 
 def calibration_feeds(step: StepModel, material: Material) -> dict[str, NDArray[Any]]:

@@ -142,13 +142,14 @@ def with_depth_evidence(student: Student, evidence: DepthEvidence) -> Student:
     The evidence is linear and so is the mean that the memory keeps, so it needs no layer of its
     own: each vote gets two more fused features, ``relu(z)`` and ``relu(-z)``, whose difference
     is the evidence ``z`` of a moment, and the classifier takes the one less the other. They are
-    scaled to deviate by 1, as other features do, so that one INT8 grid serves all.
+    scaled to deviate by 1, as other features do, so that one INT8 grid serves them all; what the
+    classifier multiplies them with is far above its other weights for that (``tensorrt_steps``).
 
     Args:
         student: of one domain.
 
     Raises:
-        ValueError: it has evidence already.
+        ValueError: it votes for several domains, which only evidence brings.
     """
     config = student.config
     if config.domains != 1:

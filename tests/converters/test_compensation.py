@@ -11,6 +11,8 @@ pytest.importorskip("onnx", reason="converters need onnx")
 
 from making.students import TINY, mel_of, random_student
 
+from benchmarks.model_optimizer.steps import Material
+from benchmarks.rounding import both_ways
 from edge_ser.calibration import activation_ranges
 from edge_ser.converters.compensation import compensated
 from edge_ser.converters.covariances import input_covariances
@@ -20,6 +22,8 @@ from edge_ser.converters.step_graph import build_step, state_specs
 from edge_ser.converters.stepping import logits_of
 from edge_ser.converters.weight_rounding import rounded_weights
 from edge_ser.converters.weights import fold_student
+from edge_ser.frontend import LogMelSpec
+from edge_ser.models.checkpoint import Checkpoint
 
 MELS = [mel_of(2.4, seed)[0].numpy() for seed in range(4)]
 
@@ -137,7 +141,7 @@ def measured(seed: int):  # type: ignore[no-untyped-def]
 def test_the_fusion_makes_up_for_its_rounding_though_its_parts_have_their_own_scales() -> None:
     weights, _, ranges, means, covariances = measured(0)
     errors = []
-    for known in (None, covariances):
+    for known in ({}, covariances):
         ready = rounded_weights(weights, means, 4, ranges, covariances=known)
         error = (ready.fuse.weight - weights.fuse.weight).astype(np.float64)
         errors.append(output_error(error, covariances["fuse"]))
@@ -159,8 +163,17 @@ def test_the_step_for_cpus_is_nearer_to_the_float_step() -> None:
         weights, model, ranges, means, covariances = measured(seed)
         exact = np.concatenate(logits_of(model, MELS, 8))
         errors = []
-        for known in (None, covariances):
+        for known in ({}, covariances):
             ready = rounded_weights(weights, means, WEIGHT_BITS, ranges, covariances=known)
             errors.append(np.concatenate(logits_of(build_cpu_step(ready, ranges), MELS, 8)) - exact)
         ratios.append(np.std(errors[0]) / np.std(errors[1]))
     assert np.median(ratios) > 1.2, ratios
+
+
+def test_the_benchmark_finds_both_roundings_and_the_better_one() -> None:
+    spec = LogMelSpec(n_mels=TINY.n_mels, step_frames=TINY.step_frames)
+    student = random_student(TINY, 1)
+    found = both_ways(Material(Checkpoint(student, spec, {}), tuple(MELS[:3]), (MELS[3],), (0,)))
+    alone, together = found["each weight alone"], found["together"]
+    assert alone.steps == together.steps == MELS[3].shape[1] // TINY.step_frames
+    assert 0 < together.mean_score_error < alone.mean_score_error

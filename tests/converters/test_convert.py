@@ -114,7 +114,7 @@ def test_the_page_has_its_figures_and_loads_nothing(report: dict[str, Any]) -> N
 def test_every_rounded_form_has_its_biases_corrected(
     made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edge_ser.converters import convert as module
+    from edge_ser.converters import measured as module
 
     asked: list[tuple[int, bool, int]] = []
     real = module.rounded_weights
