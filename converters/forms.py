@@ -41,7 +41,6 @@ def quantizable(weights: StepWeights) -> tuple[str, ...]:
         ),
         "depths",
         weights.fuse.name,
-        "pooled",
     )
 
 

@@ -1,9 +1,4 @@
-"""Q/DQ in front of the last float products of a step: the gate and the classifier.
-
-They are a small share of the multiplications, and quantized they cost no accuracy that can be
-measured, as long as no weight dwarfs the others (``tensorrt_steps`` sees to that); with them every
-product of an engine is INT8.
-"""
+"""Q/DQ in front of float products of a step whose input has a range: the gate of the memory."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def with_depth_evidence(student: Student, evidence: DepthEvidence) -> Student:
     own: each vote gets two more fused features, ``relu(z)`` and ``relu(-z)``, whose difference
     is the evidence ``z`` of a moment, and the classifier takes the one less the other. They are
     scaled to deviate by 1, as other features do, so that one INT8 grid serves them all; what the
-    classifier multiplies them with is far above its other weights for that (``tensorrt_steps``).
+    classifier, which is never rounded, multiplies them with is far above its other weights.
 
     Args:
         student: of one domain.

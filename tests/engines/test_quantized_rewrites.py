@@ -1,4 +1,4 @@
-"""The rewrites that bring the last products into INT8, and Turing's convolutions."""
+"""The rewrites that bring the gate into INT8, and Turing's convolutions."""
 
 from __future__ import annotations
 
@@ -28,17 +28,16 @@ def logits(model: Any, states: Any, seed: int = 5) -> np.ndarray:
     return FloatStepper(model, specs).logits(mel, 8)
 
 
-def test_every_product_of_the_int8_form_is_quantized(steps: Any) -> None:
+def test_every_product_of_the_int8_form_but_the_classifier_is_quantized(steps: Any) -> None:
     found = products(steps["tensorrt"].onnx)
     assert len(found) == 16
-    assert [product.node for product in found if not product.quantized] == []
+    assert [product.node for product in found if not product.quantized] == ["classifier"]
 
 
 def test_only_products_with_a_range_are_changed_and_no_pair_is_doubled(steps: Any) -> None:
     model = steps["tensorrt"].onnx
     wide = Range(-10.0, 10.0)
-    names = ("fuse", "pooled")
-    again = quantize_rest(model, dict.fromkeys(names, wide))
+    again = quantize_rest(model, {"fuse": wide})
     assert again.SerializeToString() == model.SerializeToString()
     plain = steps["tensorrt-float"].onnx
     some = products(quantize_rest(plain, {"pooled": wide}))
@@ -61,7 +60,7 @@ def test_unfolded_convolutions_give_the_same_numbers(steps: Any) -> None:
     step = steps["tensorrt"]
     unfolded = unfold_convolutions(step.onnx)
     assert not [node for node in unfolded.graph.node if node.op_type == "Conv"]
-    assert all(product.quantized for product in products(unfolded))
+    assert [p.node for p in products(unfolded) if not p.quantized] == ["classifier"]
     assert sum(p.macs for p in products(unfolded)) == sum(p.macs for p in products(step.onnx))
     exact = logits(step.onnx, step.states)
     error = np.abs(logits(unfolded, step.states) - exact)
