@@ -24,7 +24,7 @@ def range_bars(ranges: dict[str, Sequence[float]]) -> str:
     """What each activation spans."""
     low = min(min(span[0] for span in ranges.values()), 0.0)
     high = max(span[1] for span in ranges.values())
-    plot, rows = _rows(list(ranges), Axis(low * 1.1 - 0.1, high * 1.15, "value"))
+    plot, rows = _rows(list(ranges), Axis(low * 1.1 - 0.1, high * 1.5, "value"))
     for (begin, end), row in zip(ranges.values(), rows, strict=True):
         plot.bar(begin, end, row + 0.3, y0=row - 0.3)
         plot.text(end, row, f"{begin:.3g} to {end:.3g}")
@@ -33,7 +33,6 @@ def range_bars(ranges: dict[str, Sequence[float]]) -> str:
         "ranges",
         "Activation ranges",
         f"The widest is {widest}, from {ranges[widest][0]:.3g} to {ranges[widest][1]:.3g}.",
-        y_names=list(ranges),
     )
 
 
@@ -51,7 +50,6 @@ def sensitivity_bars(sensitivity: dict[str, Any]) -> str:
         "sensitivity",
         "What rounding each layer alone costs",
         f"Most sensitive: {', '.join(sensitivity['keep'])}.",
-        y_names=names,
     )
 
 
@@ -68,9 +66,7 @@ def parity_bars(parity: dict[str, dict[str, Any]]) -> str:
             f"{values['mean_score_error']:.2g}, {100 * values['agreement']:.1f} % same label",
         )
     worst = max(parity, key=lambda name: float(parity[name]["mean_score_error"]))
-    return plot.svg(
-        "parity", "Parity with float", f"{worst} is furthest from float.", y_names=names
-    )
+    return plot.svg("parity", "Parity with float", f"{worst} is furthest from float.")
 
 
 def reliability_plot(calibration: Calibration) -> str:
@@ -106,8 +102,8 @@ def heard_curve(calibration: Calibration) -> str:
     return plot.svg(
         "heard",
         "Accuracy and calibration error against seconds heard",
-        f"Accuracy rises from {points[0].accuracy:.2f} after {points[0].heard_s:g} s to "
-        f"{points[-1].accuracy:.2f} after {points[-1].heard_s:g} s.",
+        f"Accuracy is {points[0].accuracy:.2f} after {points[0].heard_s:g} s and "
+        f"{points[-1].accuracy:.2f} after {points[-1].heard_s:g} s, of clips that last so long.",
     )
 
 
@@ -148,7 +144,8 @@ def confusion_table(confusion: dict[str, Any], caption: str) -> str:
 def _rows(names: Sequence[str], across: Axis) -> tuple[Plot, list[float]]:
     """A plot with one row for each name, and where the rows are."""
     rows = [len(names) - index - 0.5 for index in range(len(names))]
-    return Plot(across, Axis(0, len(names), "", ticks=rows), 70 + 24 * len(names)), rows
+    up = Axis(0, len(names), "", ticks=rows)
+    return Plot(across, up, 70 + 24 * len(names), names), rows
 
 
 def _unit_plot(across: str, up: str) -> Plot:

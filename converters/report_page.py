@@ -102,7 +102,7 @@ def _sensitivity(report: dict[str, Any]) -> str:
     found = report["sensitivity"]
     if not found:
         return ""
-    head = ("layer in INT8", "score error", "worst", "same label", "noise, dB")
+    head = ("layer in INT8", "score error", "worst", "same label", "signal to noise, dB")
     rows = (
         (
             cost["layer"],
@@ -163,7 +163,12 @@ def _heard(manifest: Manifest) -> str:
     return section(
         "Before the utterance has ended",
         figure(heard_curve(manifest.calibration), "Full: accuracy. Hollow: calibration error."),
-        table("Clips that are at least so long", head, _heard_rows(manifest)),
+        table(
+            "Clips that are at least so long. ECE before: with the temperature of whole clips; "
+            "of whole clips, with none",
+            head,
+            _heard_rows(manifest),
+        ),
     )
 
 

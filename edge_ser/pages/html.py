@@ -27,13 +27,15 @@ caption { text-align: left; color: #333; }
 th, td { text-align: right; padding: .15rem .9rem .15rem 0; border-bottom: 1px solid #ddd;
   vertical-align: top; }
 th:first-child, td:first-child, table.facts td { text-align: left; }
-td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+td { font-variant-numeric: tabular-nums; overflow-wrap: break-word; }
 .bar { fill: #2b6cb0; } .pale { fill: #b9d3ec; } .dot { fill: #b1480e; }
 .hollow { fill: #fff; stroke: #b1480e; stroke-width: 2; }
 .line { fill: none; stroke: #17406d; stroke-width: 1.6; }
-.axis { stroke: #333; } .grid { stroke: #e4e4e4; } .mark { stroke: #b1480e; stroke-width: 1.3; }
+.axis { stroke: #333; } .grid { stroke: #e4e4e4; }
+.mark { fill: none; stroke: #b1480e; stroke-width: 1.3; }
 .limit { stroke: #b1480e; stroke-width: 1.5; stroke-dasharray: 6 4; }
-.tick { font-size: 12px; fill: #333; } .label { font-size: 12px; fill: #111; }
+.tick { font-size: 12px; fill: #333; } .label { font-size: 12px; fill: #111;
+  paint-order: stroke; stroke: #fff; stroke-width: 3px; }
 .title { font-size: 12.5px; fill: #111; }
 details pre { font-size: .78rem; overflow-x: auto; white-space: pre-wrap; }
 @media print { body { margin: 0; max-width: none; font-size: 10.5pt; }

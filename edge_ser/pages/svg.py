@@ -13,7 +13,8 @@ from html import escape
 __all__ = ["Axis", "Plot", "nice_ticks"]
 
 WIDTH, HEIGHT = 720, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 18, 26, 44
+_RIGHT, _TOP, _BOTTOM = 18, 26, 44
+_NUMBERS = 66  # room left of a plot for its scale
 _LETTER, _LINE = 7, 14  # about the size of the words
 
 
@@ -63,10 +64,16 @@ def nice_ticks(low: float, high: float, log: bool) -> list[float]:
 
 
 class Plot:
-    """Collects marks; :meth:`svg` gives the figure."""
+    """Collects marks; :meth:`svg` gives the figure.
 
-    def __init__(self, x: Axis, y: Axis, height: int = HEIGHT) -> None:
-        self._x, self._y, self._height = x, y, height
+    Args:
+        height: of the figure.
+        y_names: words instead of the numbers on the y axis.
+    """
+
+    def __init__(self, x: Axis, y: Axis, height: int = HEIGHT, y_names: Sequence[str] = ()) -> None:
+        self._x, self._y, self._height, self._y_names = x, y, height, y_names
+        self._left = max([_NUMBERS, *(_LETTER * len(name) + 12 for name in y_names)])
         self._marks: list[str] = []
         self._words: list[tuple[float, float, float]] = []  # begin, end and line of each
 
@@ -92,7 +99,7 @@ class Plot:
     def upright(self, x: float, label: str, row: int = 0) -> None:
         """A line over the whole height with a label above the plot or a row lower."""
         at = self._px(x)
-        near_end = at > WIDTH - 90
+        near_end = at + 4 + _LETTER * len(label) > WIDTH
         shift, anchor = (-4, "end") if near_end else (4, "start")
         self._marks.append(
             f'<line class="mark" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP - 12 + 13 * row}" '
@@ -105,7 +112,8 @@ class Plot:
         """A line over the whole width with a label at its right end."""
         at = self._py(y)
         self._marks.append(
-            f'<line class="limit" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
+            f'<line class="limit" x1="{self._left}" x2="{WIDTH - _RIGHT}" y1="{at:.1f}" '
+            f'y2="{at:.1f}"/>'
             f'<text class="label" x="{WIDTH - _RIGHT}" y="{at - 5:.1f}" '
             f'text-anchor="end">{escape(label)}</text>'
         )
@@ -138,26 +146,26 @@ class Plot:
         self._words.append((begin, end, line))
         return line
 
-    def svg(self, name: str, title: str, description: str, *, y_names: Sequence[str] = ()) -> str:
+    def svg(self, name: str, title: str, description: str) -> str:
         """The figure.
 
         Args:
             name: unique id in the page.
             title: what it is.
             description: what it shows, in a sentence or two, for who cannot see it.
-            y_names: words instead of the numbers on the y axis.
         """
         return (
             f'<svg viewBox="0 0 {WIDTH} {self._height}" role="img" '
             f'aria-labelledby="{name}-title {name}-text">'
             f'<title id="{name}-title">{escape(title)}</title>'
             f'<desc id="{name}-text">{escape(description)}</desc>'
-            f"{self._frame(y_names)}{''.join(self._marks)}</svg>"
+            f"{self._frame()}{''.join(self._marks)}</svg>"
         )
 
-    def _frame(self, y_names: Sequence[str]) -> str:
+    def _frame(self) -> str:
+        y_names = self._y_names
         bottom, right = self._height - _BOTTOM, WIDTH - _RIGHT
-        parts = [f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>']
+        parts = [f'<line class="axis" x1="{self._left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>']
         for tick in self._x.ticks:
             at = self._px(tick)
             parts.append(
@@ -168,16 +176,13 @@ class Plot:
         for index, tick in enumerate(self._y.ticks):
             at = self._py(tick)
             words = escape(y_names[index]) if y_names else f"{tick:g}"
-            grid = (
-                ""
-                if y_names
-                else (f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>')
-            )
+            across = f'x1="{self._left}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"'
+            grid = "" if y_names else f'<line class="grid" {across}/>'
             parts.append(
-                f'{grid}<text class="tick" x="{_LEFT - 7}" y="{at + 4:.1f}" '
+                f'{grid}<text class="tick" x="{self._left - 7}" y="{at + 4:.1f}" '
                 f'text-anchor="end">{words}</text>'
             )
-        middle = (_LEFT + right) / 2
+        middle = (self._left + right) / 2
         parts.append(
             f'<text class="title" x="{middle:.0f}" y="{self._height - 6}" '
             f'text-anchor="middle">{escape(self._x.title)}</text>'
@@ -191,7 +196,7 @@ class Plot:
         return "".join(parts)
 
     def _px(self, value: float) -> float:
-        return _LEFT + self._x.share(value) * (WIDTH - _LEFT - _RIGHT)
+        return self._left + self._x.share(value) * (WIDTH - self._left - _RIGHT)
 
     def _py(self, value: float) -> float:
         return self._height - _BOTTOM - self._y.share(value) * (self._height - _BOTTOM - _TOP)

@@ -88,6 +88,7 @@ def stage_bars(stages: dict[str, dict[str, float]]) -> str:
         Axis(lowest, max(highest * 2, lowest * 10), "ms (logarithmic)", log=True),
         Axis(0, len(names), "", ticks=rows),
         height,
+        names,
     )
     for name, row in zip(names, rows, strict=True):
         stage = stages[name]
@@ -99,7 +100,6 @@ def stage_bars(stages: dict[str, dict[str, float]]) -> str:
         "stages",
         "Time by stage",
         f"Bar: median; dot: 99th percentile. Medians: {words}.",
-        y_names=names,
     )
 
 
