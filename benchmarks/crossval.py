@@ -25,6 +25,7 @@ from edge_ser.cli.bounds import whole
 from edge_ser.cli.options import corpus_folders
 from edge_ser.converters.convert import Request, convert
 from edge_ser.corpora import Clip, load_corpus
+from edge_ser.errors import EdgeSerError
 from edge_ser.files import write_text
 from edge_ser.metrics import score
 from edge_ser.models.checkpoint import load_student
@@ -47,12 +48,16 @@ def main() -> int:
     if len(checkpoints) < 2:
         print(f"{options.run}: holds no cross-validation (fold0/, fold1/, …)", file=sys.stderr)
         return 2
-    clips = [
-        clip
-        for name, folder in corpus_folders(options.data).items()
-        for clip in load_corpus(name, folder).clips
-    ]
-    report = measure(checkpoints, clips, options.context)
+    try:
+        clips = [
+            clip
+            for name, folder in corpus_folders(options.data).items()
+            for clip in load_corpus(name, folder).clips
+        ]
+        report = measure(checkpoints, clips, options.context)
+    except EdgeSerError as error:
+        print(f"crossval: {error}", file=sys.stderr)
+        return error.exit_status
     write_text(options.run / "deployed.json", json.dumps(report, indent=1) + "\n")
     show(report)
     return 0
@@ -63,12 +68,12 @@ def measure(
 ) -> dict[str, Any]:
     """Figures of all folds, pooled over their test clips."""
     rows: dict[str, list[tuple[int, Clip, dict[str, float]]]] = defaultdict(list)
-    protocol, labels = "", ()
+    protocol, labels, reach = "", (), 0
     for fold, path in enumerate(checkpoints):
         checkpoint = load_student(path)
         if context is not None:
             checkpoint = checkpoint.reaching(context)
-        labels = checkpoint.student.config.labels
+        labels, reach = checkpoint.student.config.labels, checkpoint.student.config.context
         protocol = f"{len(checkpoints)}-fold {checkpoint.training['protocol']}"
         tested = set(checkpoint.training["test_speakers"])
         known = [clip for clip in clips if clip.label in labels]
@@ -90,6 +95,7 @@ def measure(
         for (_, _, a), (_, _, b) in zip(rows["int8"], rows["fp32"], strict=True)
     ]
     return {
+        "context": reach,
         "cross_validation": _figures(rows["int8"], labels, protocol, "INT8"),
         "cross_validation_float": _figures(rows["fp32"], labels, protocol, "float"),
         "label_agreement": float(np.mean(same)),

@@ -130,7 +130,7 @@ def execute(options: argparse.Namespace) -> int:
         method=options.calibration_method,
         n_calibration=options.calibration_clips,
         seed=options.seed,
-        metrics=_metrics(options.metrics),
+        metrics=_metrics(options.metrics, checkpoint.student.config.context),
         precision=options.precision,
         cache=options.cache,
         judge=judge,
@@ -170,7 +170,8 @@ def _corpora(value: str) -> list[Corpus]:
     return find_corpora(Path(value).expanduser())
 
 
-def _metrics(path: Path | None) -> dict[str, Any]:
+def _metrics(path: Path | None, context: int) -> dict[str, Any]:
+    """What ``path`` holds; figures of another reach of the attention are not this pack's."""
     if path is None:
         return {}
     try:
@@ -179,4 +180,9 @@ def _metrics(path: Path | None) -> dict[str, Any]:
         raise InputError(f"--metrics {path}: cannot be read as JSON ({error})") from error
     if not isinstance(metrics, dict):
         raise InputError(f"--metrics {path}: should be a JSON object")
+    if metrics.get("context", context) != context:
+        raise InputError(
+            f"--metrics {path}: measured with --context {metrics['context']}, this pack has "
+            f"{context}; give both the same"
+        )
     return metrics

@@ -303,7 +303,9 @@ def _chosen(fold: str | None, n_folds: int) -> list[int]:
     if fold is None or fold == "all":
         return list(range(n_folds))
     if not fold.isdecimal() or int(fold) >= n_folds:
-        raise UsageError(f"--fold {fold}: choose 0 to {n_folds - 1}, or all")
+        raise UsageError(
+            f"--fold {fold}: choose 0 to {n_folds - 1}, all, or with held-out-corpus a corpus"
+        )
     return [int(fold)]
 
 

@@ -198,6 +198,16 @@ def test_one_emotion_cannot_calibrate(
     assert not (tmp_path / "pack").exists()
 
 
+def test_figures_of_another_reach_are_refused(
+    made: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / "deployed.json"
+    figures.write_text('{"context": 9}')
+    assert run(made, tmp_path / "pack", "--metrics", str(figures)) == 2
+    assert "measured with --context 9" in capsys.readouterr().err
+    assert not (tmp_path / "pack").exists()
+
+
 def test_a_shorter_attention_has_less_state(made: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "pack"
     flags = ["--targets", "cpu", "--without-test-speakers", "--ignore-gates"]
