@@ -62,7 +62,7 @@ def shared_folds(runs: Mapping[str, Path]) -> list[str]:
     """Names of the folds that every run has finished.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or a fold tests other clips in one run than in another.
     """
     done = [
         {path.parent.name for path in run.glob("fold*/predictions.jsonl")} for run in runs.values()
@@ -72,7 +72,23 @@ def shared_folds(runs: Mapping[str, Path]) -> list[str]:
         raise InputError(
             "no fold was finished by all of: " + ", ".join(str(run) for run in runs.values())
         )
+    for fold in shared:
+        tested = {
+            run: {(row["speaker"], row["file"]) for row in _rows(run / fold)}
+            for run in runs.values()
+        }
+        first, *others = tested
+        for run in others:
+            if tested[run] != tested[first]:
+                raise InputError(
+                    f"{run / fold} tests other clips than {first / fold}: compare runs of the same "
+                    "--data, --folds, --protocol and --seed"
+                )
     return shared
+
+
+def _rows(fold: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (fold / "predictions.jsonl").read_text().splitlines()]
 
 
 def table(runs: Mapping[str, Path]) -> str:
@@ -103,8 +119,7 @@ def _figures(run: Path, folds: Sequence[str]) -> dict[str, Any]:
         training = read_description(run / fold / "checkpoint.safetensors")
         labels = tuple(training["config"]["labels"])
         epochs.add(str(training["training"]["epoch"]))
-        text = (run / fold / "predictions.jsonl").read_text()
-        rows += [json.loads(line) for line in text.splitlines()]
+        rows += _rows(run / fold)
     uar = {}
     for corpus in sorted({row["corpus"] for row in rows}):
         part = [row for row in rows if row["corpus"] == corpus]

@@ -10,6 +10,7 @@ from edge_ser.cli.bounds import layer_numbers, real
 from edge_ser.cli.options import print_json
 
 if TYPE_CHECKING:
+    from edge_ser.corpora import Clip
     from edge_ser.training.bank import FeatureBank
     from edge_ser.training.run_student import Teacher
 
@@ -80,11 +81,13 @@ def execute(options: argparse.Namespace) -> int:
     if not any(vars(weights).values()):
         flags = ", ".join(f"--{name}" for name in LESSONS)
         raise UsageError(f"nothing to learn: every lesson weighs 0; raise one of {flags}")
-    labels, tested, extra, folds, chosen = train.selection(options)
-    heard = set(tested) | set(extra)
-    # Clips of other classes have no label to teach, but they are speech of the right speakers.
-    extra += [clip for clip in train.all_clips(options.data) if clip not in heard]
-    extra += [replace(clip, label="") for clip in train.all_clips(options.unlabelled)]
+
+    def without_label(labelled: set[Clip]) -> list[Clip]:
+        # Clips of other classes have no label to teach, but they are speech of the right speakers.
+        others = [clip for clip in train.all_clips(options.data) if clip not in labelled]
+        return others + [replace(clip, label="") for clip in train.all_clips(options.unlabelled)]
+
+    labels, tested, extra, folds, chosen = train.selection(options, without_label)
 
     def teacher_of(bank: FeatureBank) -> Teacher:
         return LinearTeacher.listen(

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,9 +170,13 @@ def _refuse_idle_flags(options: argparse.Namespace) -> None:
 
 
 def selection(
-    options: argparse.Namespace,
+    options: argparse.Namespace, more: Callable[[set[Clip]], list[Clip]] | None = None
 ) -> tuple[tuple[str, ...], list[Clip], list[Clip], list[Fold], list[int]]:
-    """Labels, clips to test on, clips to train on only, folds and the chosen ones."""
+    """Labels, clips to test on, clips to train on only, folds and the chosen ones.
+
+    Args:
+        more: clips to train on only, beside the given ones.
+    """
     from edge_ser.corpora import make_folds
     from edge_ser.corpora.twins import without_twins
     from edge_ser.training.progress import say
@@ -179,6 +184,8 @@ def selection(
     labels = _labels(options.labels)
     tested = _clips(options.data, labels)
     extra = _clips(options.extra, labels)
+    if more is not None:
+        extra += more({*tested, *extra})
     folds: list[Fold] = make_folds(options.protocol, tested, options.folds, options.seed, labels)
     say(_protocol(folds))
     folds, extra, messages = without_twins(folds, extra)

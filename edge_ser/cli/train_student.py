@@ -131,7 +131,8 @@ def _calibration(out: Path, recipe: StudentRecipe) -> dict[str, Any] | None:
 
     Raises:
         UsageError: it was made of students with, or without, evidence of the depths, unlike
-            this one, and says nothing of how sure this one may be.
+            this one, or of other labels, or its test speakers were heard in training: it says
+            nothing of how sure this one may be.
     """
     from edge_ser.errors import UsageError
 
@@ -145,6 +146,11 @@ def _calibration(out: Path, recipe: StudentRecipe) -> dict[str, Any] | None:
             f"the cross-validation in {out} was made {had} evidence of the depths, so its "
             "calibration does not fit; run it again with --resume, which keeps what was trained, "
             "then --fold all"
+        )
+    if report["labels"] != list(recipe.config.labels) or report["protocol"] == "random":
+        raise UsageError(
+            f"the cross-validation in {out} is of the labels {', '.join(report['labels'])} and "
+            f"{report['protocol']} folds; its calibration does not fit: give another --out"
         )
     calibration: dict[str, Any] | None = report.get("calibration")
     return calibration

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge_ser.corpora import Clip
+from edge_ser.errors import InputError
 from edge_ser.models.student import Student
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import Batch, speech_span
@@ -200,6 +201,12 @@ class LinearTeacher:
         found: dict[Clip, list[Evidence]] = {}
         for index in range(_INNER_FOLDS):
             heard = [row for row, clip in enumerate(labelled) if fold_of[clip.speaker] != index]
+            for n, label in enumerate(self.labels):
+                if n not in truth[heard]:
+                    raise InputError(
+                        f"{label}: too few speakers; the teacher judges each speaker by what "
+                        "others say, so every label needs at least two training speakers"
+                    )
             vectors = np.concatenate([pooled[labelled[row]] for row in heard])
             answers = np.repeat(truth[heard], [len(pooled[labelled[row]]) for row in heard])
             judges = [

@@ -13,6 +13,7 @@ pytest.importorskip("sklearn", reason="the linear teacher needs scikit-learn")
 
 from edge_ser.cli.distill import LESSONS
 from edge_ser.corpora import Clip
+from edge_ser.errors import InputError
 from edge_ser.frontend import LogMelSpec
 from edge_ser.models import Student, StudentConfig
 from edge_ser.training.bank import FeatureBank
@@ -219,3 +220,11 @@ def test_evidence_is_asked_for_where_it_lies_in_time() -> None:
     perfect = (where.floor().clamp(0, n_states - 1) / n_states)[:, None].expand(-1, 3, -1)
     assert loss._moments(perfect, heard, batch).item() == pytest.approx(0.0, abs=1e-6)
     assert loss._moments(perfect.roll(3, dims=2), heard, batch).item() > 1e-3
+
+
+def test_a_label_of_one_speaker_is_told() -> None:
+    everything, _, states = world()
+    only = everything[0].speaker
+    few = [clip for clip in everything if clip.label != LABELS[0] or clip.speaker == only]
+    with pytest.raises(InputError, match=f"{LABELS[0]}: too few speakers"):
+        teacher(states).lesson(student(), few, StudentLoss())

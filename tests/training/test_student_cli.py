@@ -44,14 +44,19 @@ def run(command: tuple[str, ...], corpus: Path, out: Path, *flags: str) -> int:
 def test_a_student_is_distilled_fold_by_fold_and_then_from_everyone(
     corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    soundfile = pytest.importorskip("soundfile")
     speech = tmp_path / "speech"
     (speech / "somebody").mkdir(parents=True)
-    shutil.copy(corpus / "03a01Na.wav", speech / "somebody" / "words.wav")
+    samples, rate = soundfile.read(corpus / "03a01Na.wav")
+    soundfile.write(speech / "somebody" / "words.wav", samples[:-800], rate)
+    (speech / "thief").mkdir()
+    shutil.copy(corpus / "03a01Na.wav", speech / "thief" / "tested.wav")
     distill = ("distill", "--teacher", str(encoder), "--layers", "0,1")
     flags = (*FAST, "--unlabelled", f"speech={speech}", "--json")
     assert run(distill, corpus, tmp_path / "run", *flags, "--epochs", "8") == 0
     captured = capsys.readouterr()
     assert "speakers unheard" in captured.err
+    assert "1 extra clips left out: their audio is tested as well" in captured.err
     report = json.loads(captured.out)
     assert report["corpora"]["emodb"]["mean"]["uar"] > 0.6
     lesson = load_student(tmp_path / "run" / "fold1" / "checkpoint.safetensors").training
@@ -63,6 +68,7 @@ def test_a_student_is_distilled_fold_by_fold_and_then_from_everyone(
     training = load_student(Path(path)).training
     assert training["calibration"] == report["calibration"]
     assert "speech:somebody" in training["train_speakers"]
+    assert "speech:thief" not in training["train_speakers"]
     # A calibration of other students than this one is not taken over.
     alone = ("--no-depth-evidence", *everyone)
     assert run(distill, corpus, tmp_path / "run", *alone, "--resume") == 2
