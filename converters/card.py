@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from edge_ser.corpora import NAMINGS
 from edge_ser.pack import Manifest
 
 __all__ = ["model_card"]
@@ -21,7 +23,7 @@ def model_card(manifest: Manifest, report: dict[str, Any]) -> str:
         "",
         "## Training data",
         "",
-        f"Protocol: {training['protocol']}. All of it is acted speech.",
+        f"Protocol: {training['protocol']}. {_kind_of_speech(training['corpora'])}",
         "",
         "| corpus | clips | terms | source |",
         "|---|---|---|---|",
@@ -78,6 +80,14 @@ def model_card(manifest: Manifest, report: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _kind_of_speech(corpora: Mapping[str, Any]) -> str:
+    """What is known of how it was spoken; all corpora with a naming are acted."""
+    unknown = [name for name in corpora if name not in NAMINGS]
+    if not unknown:
+        return "All of it is acted speech."
+    return f"All of it but {', '.join(unknown)}, recordings of one's own, is acted speech."
 
 
 def _accuracy(metrics: Any) -> list[str]:

@@ -229,13 +229,7 @@ class _Conversion:
         parities = {c.precision: self._compare(c.precision, c.model, exact) for c in candidates}
         self._say("timing " + ", ".join(c.precision for c in candidates))
         step_us = time_steps(candidates, self._checkpoint.frontend, self._labels, self._mels[0])
-        if ignore_gates and all(
-            missed_gates("", parities[c.precision], self._request.gates)
-            for c in candidates
-            if c.precision != "fp32"
-        ):
-            candidates = candidates[:1]
-        choice = choose_precision(candidates, parities, step_us, self._request.gates)
+        choice = choose_precision(candidates, parities, step_us, self._request.gates, ignore_gates)
         self._say(choice.reason)
         model = next(c.model for c in candidates if c.precision == choice.precision)
         measured = {c.precision: self._report["parity"].pop(c.precision) for c in candidates}

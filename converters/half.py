@@ -17,7 +17,8 @@ HALF_OPSET = 19
 _SMALLEST = np.float32(2.0**-14)
 """Smallest normal FP16 number: no scale may be below it."""
 _FLOAT_PREFIX = "memory."
-"""Nodes of the gated memory stay in FP32: they sum squares over seconds."""
+"""Nodes of the gated memory stay in FP32: their running sums add small shares over seconds, which
+FP16 would round away."""
 
 
 def _keeps_float(node: onnx.NodeProto) -> bool:

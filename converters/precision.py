@@ -62,6 +62,7 @@ def choose_precision(
     parities: Mapping[str, Parity],
     step_us: Mapping[str, float],
     gates: Gates,
+    ignore_gates: bool = False,
 ) -> Choice:
     """The fastest candidate that passes the gates; float is no answer unless it is the only one.
 
@@ -71,9 +72,10 @@ def choose_precision(
         candidates: in the order of preference where times are equal.
         parities: of each against the float model, by precision.
         step_us: median time of a step, by precision.
+        ignore_gates: where none but float passes, take the first.
 
     Raises:
-        GateMissed: none but float passes.
+        GateMissed: none but float passes, and the gates count.
     """
     rows, passing, failures = [], list[Candidate](), list[str]()
     for candidate in candidates:
@@ -95,17 +97,18 @@ def choose_precision(
             }
         )
     rounded = [candidate for candidate in passing if candidate.precision != "fp32"]
-    if not rounded and len(candidates) > 1:
+    eligible = passing
+    if not rounded and (ignore_gates or len(candidates) == 1):
+        eligible = [candidates[0]]
+    elif not rounded:
         raise GateMissed(
             f"{'; '.join(failures)}; no pack was written. Try another --calibration-method or "
             "more calibration clips, --precision fp32, or write it all the same with "
             "--ignore-gates"
         )
-    fastest = min(step_us[candidate.precision] for candidate in passing or candidates)
+    fastest = min(step_us[candidate.precision] for candidate in eligible)
     best = next(
-        candidate
-        for candidate in passing or candidates
-        if step_us[candidate.precision] <= _EQUAL * fastest
+        candidate for candidate in eligible if step_us[candidate.precision] <= _EQUAL * fastest
     )
     others = [
         f"{c.precision} {step_us[c.precision]:.0f} µs"

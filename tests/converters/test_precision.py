@@ -68,3 +68,12 @@ def test_float_alone_is_no_answer(candidates: list[Candidate]) -> None:
     parities = {"int8": BAD, "mixed": BAD, "fp32": GOOD}
     with pytest.raises(GateMissed, match="--precision fp32"):
         choose_precision(candidates, parities, dict.fromkeys(parities, 1.0), Gates())
+
+
+def test_ignored_gates_still_tell_of_every_form(candidates: list[Candidate]) -> None:
+    parities = {"int8": BAD, "mixed": BAD, "fp32": GOOD}
+    times = {"int8": 2.0, "mixed": 1.0, "fp32": 1.0}
+    found = choose_precision(candidates, parities, times, Gates(), ignore_gates=True)
+    assert found.precision == "int8"
+    assert "misses gates that were ignored; mixed 1 µs and misses" in found.reason
+    assert [row["precision"] for row in found.candidates] == list(parities)
