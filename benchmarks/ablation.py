@@ -28,7 +28,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "distilled": ("distill",),
     "plain": ("train", "student"),
     "labels-only": ("distill", "--label", "1", *_WITHOUT_TEACHER),
-    "no-labels": ("distill", "--label", "0"),
+    "with-labels": ("distill", "--label", "0.5"),
     "with-summary": ("distill", "--summary", "0.5"),
     "with-relation": ("distill", "--relation", "0.2"),
     "no-verdicts": ("distill", "--verdict", "0"),

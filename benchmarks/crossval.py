@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_ser.calibration.confidence import fit_temperature, softmax
 from edge_ser.cli.bounds import whole
@@ -33,6 +34,7 @@ from edge_ser.runtime import Recognizer
 from edge_ser.runtime.evaluate import evaluate
 
 FORMS = {"int8": "cpu", "fp32": "float"}
+_RESAMPLES = 10_000
 
 
 def main() -> int:
@@ -134,6 +136,9 @@ def _figures(
             **score(truth, chances, labels).to_dict(),
             "speakers": len({clip.speaker for _, clip, _ in part}),
             "uar_of_folds": [round(value, 4) for value in per_fold],
+            "uar_of_other_speakers": _resampled(
+                [clip.speaker for _, clip, _ in part], truth, chances.argmax(axis=1), labels
+            ),
         }
     return {
         "protocol": protocol,
@@ -142,6 +147,22 @@ def _figures(
         "corpora": corpora,
         "confidence": _confidence(rows, labels),
     }
+
+
+def _resampled(
+    speakers: list[str], truth: list[int], found: NDArray[np.int64], labels: tuple[str, ...]
+) -> list[float]:
+    """Between what 95 % of the UARs lie when the speakers are drawn anew, with replacement."""
+    names = sorted(set(speakers))
+    heard, right = np.zeros((2, len(names), len(labels)))
+    rows = [names.index(speaker) for speaker in speakers]
+    np.add.at(heard, (rows, truth), 1)
+    np.add.at(right, (rows, truth), found == truth)
+    rng = np.random.default_rng(0)
+    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=_RESAMPLES)
+    with np.errstate(invalid="ignore"):
+        uar = np.nanmean(drawn @ right / (drawn @ heard), axis=1)
+    return [round(float(edge), 4) for edge in np.quantile(uar, (0.025, 0.975))]
 
 
 def _confidence(
@@ -189,6 +210,8 @@ def show(report: dict[str, Any]) -> None:
             f"{real['corpora'][name]['uar']:10.3f} {figures['accuracy']:14.3f}  "
             + " ".join(f"{value:.3f}" for value in figures["uar_of_folds"])
         )
+        low, high = figures["uar_of_other_speakers"]
+        print(f"{'':9} of other speakers, by resampling these, 95 %: {low:.3f} to {high:.3f}")
     confidence = whole["confidence"]
     print(f"label agreement INT8/float {report['label_agreement']:.1%}")
     print(

@@ -41,7 +41,7 @@ def recipe_of(options: argparse.Namespace, labels: tuple[str, ...], taught: bool
     config = StudentConfig(labels=labels, **SIZES[options.size])
     config = replace(config, dropout=0.0, readout_dropout=0.0)
     recipe = StudentRecipe(config=config, batch_size=8, n_masks=0, clean_share=0.6)
-    settings = replace(recipe.fit, learning_rate=2e-3, ema=0.995, epochs=18 if taught else 40)
+    settings = replace(recipe.fit, learning_rate=2e-3, ema=0.995, epochs=24 if taught else 40)
     if taught:
         recipe = replace(recipe, validation_share=0.0, depth_evidence=options.depth_evidence)
     of_config = given(options, dropout="dropout", head_dropout="readout_dropout")

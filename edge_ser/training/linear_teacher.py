@@ -38,8 +38,8 @@ Loss = Callable[[nn.Module, Batch, np.random.Generator], Tensor]
 class DistillWeights:
     """What each lesson weighs, see ``DistillLoss``; 0 leaves it out."""
 
-    label: float = 0.5
-    states: float = 0.1
+    label: float = 0.0
+    states: float = 1.0
     verdict: float = 1.0
     evidence: float = 2.0
     summary: float = 0.0

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="the converter needs torch")
 pytest.importorskip("onnx", reason="the converter needs onnx")
 
-from benchmarks.crossval import _confidence, _which
+from benchmarks.crossval import _confidence, _resampled, _which
 from edge_ser.corpora import Clip
 
 LABELS = ("anger", "neutral")
@@ -45,3 +45,14 @@ def test_two_corpora_whose_errors_cancel_are_told_apart() -> None:
 )
 def test_a_missing_fold_is_no_smaller_cross_validation(names: list[str], told: str) -> None:
     assert _which([Path("run") / name / "checkpoint.safetensors" for name in names]) == told
+
+
+def test_what_other_speakers_would_change() -> None:
+    speakers = [f"s{i // 40}" for i in range(400)]
+    truth = [i % 2 for i in range(400)]
+    found = np.array(truth)
+    assert _resampled(speakers, truth, found, LABELS) == [1.0, 1.0]
+    found[:200] = 0  # of half of the speakers, one label of two is never found: 0.5 of 1
+    low, high = _resampled(speakers, truth, found, LABELS)
+    # Ten draws at even odds have between 2 and 8 of either kind, 19 times in 20.
+    assert (low, high) == (pytest.approx(0.6), pytest.approx(0.9))
