@@ -96,3 +96,39 @@ def test_padding_tells_where_each_clip_ends(bank: FeatureBank) -> None:
         assert index == feature.shape[1] // 8 - 1
         assert np.array_equal(row[:, : feature.shape[1]], feature.astype(np.float32))
         assert np.allclose(row[:, feature.shape[1] :], SPEC.silence)
+
+
+ONSET, END = 60, 130
+
+
+@pytest.mark.parametrize("frames", [256, 96])  # the clip has room to spare, or must be cropped
+def test_a_row_tells_which_moment_of_its_clip_it_shows(frames: int) -> None:
+    """Each frame carries its own number, so what a row shows can be read off."""
+    clip = Clip(Path("counting.wav"), "emodb", "emodb:1", "anger", "t")
+    voices = []
+    for voice in range(2):
+        mel = np.full((64, 200 + 40 * voice), -4.0, np.float16)
+        mel[2:, ONSET:END] = 4.0
+        # Small and exact in float16, so that bands 2 to 63 decide what is loud.
+        mel[0], mel[1] = np.arange(mel.shape[1]) / 1024, 0.5 + voice / 4
+        voices.append([mel])
+    drawn = ClipBatches(
+        FeatureBank(SPEC, {clip: voices}), [clip], LABELS,
+        frames=frames, step_frames=8, batch_size=1, n_masks=0,
+    )  # fmt: skip
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        (batch,) = drawn.epoch(rng)
+        mel, origin = batch.mel[0].numpy(), int(batch.origin[0])
+        shown = np.flatnonzero(mel[1] >= 0.5)
+        assert (mel[1, shown] == 0.5 + batch.voices[0] / 4).all()
+        moments = mel[0, shown] * 1024
+        assert np.array_equal(moments, origin + shown)
+        assert moments.min() >= ONSET - 24
+        assert moments.max() < END + 24
+        if frames == 256:
+            assert len(shown) == END - ONSET + 2 * 24
+        else:
+            assert len(shown) == frames
+        begun = max(0, ONSET - origin)  # the frame of the row at which speech begins
+        assert int(batch.since[0, begun // 8]) == 0
