@@ -26,15 +26,16 @@ from edge_ser.cli.bounds import whole
 from edge_ser.cli.options import corpus_folders
 from edge_ser.converters.convert import Request, convert
 from edge_ser.corpora import Clip, load_corpus
-from edge_ser.errors import EdgeSerError
+from edge_ser.errors import EdgeSerError, InputError
 from edge_ser.files import write_text
 from edge_ser.metrics import score
-from edge_ser.models.checkpoint import load_student
+from edge_ser.models.checkpoint import load_student, read_description
 from edge_ser.runtime import Recognizer
 from edge_ser.runtime.evaluate import evaluate
 
 FORMS = {"int8": "cpu", "fp32": "float"}
 _RESAMPLES = 10_000
+_FEWEST_SPEAKERS = 5
 
 
 def main() -> int:
@@ -46,7 +47,12 @@ def main() -> int:
     parser.add_argument("--data", action="append", required=True, metavar="CORPUS=DIR")
     parser.add_argument("--context", type=whole(1), metavar="N", help="as of edge-ser convert")
     options = parser.parse_args()
-    checkpoints = sorted(options.run.glob("fold*/checkpoint.safetensors"))
+    numbers = {
+        int(path.parent.name.removeprefix("fold")): path
+        for path in options.run.glob("fold*/checkpoint.safetensors")
+        if path.parent.name.removeprefix("fold").isdigit()
+    }
+    checkpoints = [numbers[number] for number in sorted(numbers)]
     if len(checkpoints) < 2:
         print(f"{options.run}: holds no cross-validation (fold0/, fold1/, …)", file=sys.stderr)
         return 2
@@ -70,13 +76,12 @@ def measure(
 ) -> dict[str, Any]:
     """Figures of all folds, pooled over their test clips."""
     rows: dict[str, list[tuple[int, Clip, dict[str, float]]]] = defaultdict(list)
-    protocol, labels, reach = "", (), 0
+    protocol, labels, reach = _checked(checkpoints, clips), (), 0
     for fold, path in enumerate(checkpoints):
         checkpoint = load_student(path)
         if context is not None:
             checkpoint = checkpoint.reaching(context)
         labels, reach = checkpoint.student.config.labels, checkpoint.student.config.context
-        protocol = f"{_which(checkpoints)} {checkpoint.training['protocol']}"
         tested = set(checkpoint.training["test_speakers"])
         known = [clip for clip in clips if clip.label in labels]
         train = [clip for clip in known if clip.speaker not in tested]
@@ -104,13 +109,33 @@ def measure(
     }
 
 
-def _which(checkpoints: list[Path]) -> str:
-    """``4-fold``, or by number where one before the last is missing."""
-    names = [path.parent.name.removeprefix("fold") for path in checkpoints]
-    numbers = [int(name) for name in names if name.isdigit()]  # others are held-out corpora
-    if sorted(numbers) == list(range(len(numbers))):
-        return f"{len(names)}-fold"
-    return f"folds {', '.join(names)} only,"
+def _checked(checkpoints: list[Path], clips: list[Clip]) -> str:
+    """The protocol, in words: ``4-fold …``, or the folds by number where not all are there.
+
+    Raises:
+        InputError: the folds are not of one kind, or ``clips`` lack speakers of a test part.
+    """
+    facts = [read_description(path) for path in checkpoints]
+    labels, protocol = facts[0]["config"]["labels"], facts[0]["training"]["protocol"]
+    given = {clip.speaker for clip in clips if clip.label in labels}
+    tested: set[str] = set()
+    for path, fact in zip(checkpoints, facts, strict=True):
+        if (fact["config"]["labels"], fact["training"]["protocol"]) != (labels, protocol):
+            raise InputError(
+                f"{path.parent}: its labels or protocol are not those of {checkpoints[0].parent}; "
+                "folds of one cross-validation belong in a folder of their own"
+            )
+        lacking = sorted(set(fact["training"]["test_speakers"]) - given)
+        if lacking:
+            raise InputError(
+                f"{path.parent}: no clip of its test speaker {lacking[0]}; give --data of every "
+                "corpus that the run was tested on"
+            )
+        tested.update(fact["training"]["test_speakers"])
+    if given <= tested:
+        return f"{len(checkpoints)}-fold {protocol}"
+    names = ", ".join(path.parent.name.removeprefix("fold") for path in checkpoints)
+    return f"folds {names} alone, {protocol}"
 
 
 def _figures(
@@ -151,9 +176,16 @@ def _figures(
 
 def _resampled(
     speakers: list[str], truth: list[int], found: NDArray[np.int64], labels: tuple[str, ...]
-) -> list[float]:
-    """Between what 95 % of the UARs lie when the speakers are drawn anew, with replacement."""
+) -> list[float] | None:
+    """Between what 95 % of the UARs lie when the speakers are drawn anew, with replacement.
+
+    The trained models stay as they are. None with fewer than five speakers, of whom a sample says
+    little, or where a label is of fewer than two, whom some draws would lack.
+    """
     names = sorted(set(speakers))
+    of_label = [{s for s, t in zip(speakers, truth, strict=True) if t == k} for k in set(truth)]
+    if len(names) < _FEWEST_SPEAKERS or min(map(len, of_label)) < 2:
+        return None
     heard, right = np.zeros((2, len(names), len(labels)))
     rows = [names.index(speaker) for speaker in speakers]
     np.add.at(heard, (rows, truth), 1)
@@ -210,8 +242,9 @@ def show(report: dict[str, Any]) -> None:
             f"{real['corpora'][name]['uar']:10.3f} {figures['accuracy']:14.3f}  "
             + " ".join(f"{value:.3f}" for value in figures["uar_of_folds"])
         )
-        low, high = figures["uar_of_other_speakers"]
-        print(f"{'':9} of other speakers, by resampling these, 95 %: {low:.3f} to {high:.3f}")
+        if figures["uar_of_other_speakers"]:
+            low, high = figures["uar_of_other_speakers"]
+            print(f"{'':9} of other speakers, by resampling these, 95 %: {low:.3f} to {high:.3f}")
     confidence = whole["confidence"]
     print(f"label agreement INT8/float {report['label_agreement']:.1%}")
     print(

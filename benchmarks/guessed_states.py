@@ -74,15 +74,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             layers=taught["layers"],
             copies=Copies(recipe["voices"], seed, rooms=False),
         )
+        if states.identity != taught["encoder"]:
+            raise InputError(f"{options.teacher} is not the encoder that taught {options.fold}")
         tested = set(checkpoint.training["test_speakers"])
-        scale = _scale(states, [clip for clip in clips if clip.speaker not in tested])
+        heard = [clip for clip in clips if clip.speaker not in tested]
+        lacking = sorted(set(checkpoint.training["corpora"]) - {clip.corpus for clip in heard})
+        if lacking:
+            raise InputError(f"it learnt from {lacking[0]} too: give --data {lacking[0]}=DIR")
+        scale = _scale(states, heard)
         groups: dict[tuple[str, str], list[Clip]] = defaultdict(list)
         for clip in clips:
             groups[clip.corpus, "test" if clip.speaker in tested else "training"].append(clip)
         print("| corpus | speakers | " + " | ".join(f"{d}: moments, clips" for d in _DEPTHS) + " |")
         print("|---" * 5 + "|")
         for (corpus, group), members in groups.items():
-            chosen = members[:: max(1, len(members) // options.clips)]
+            rows = np.linspace(0, len(members) - 1, min(options.clips, len(members)))
+            chosen = [members[round(row)] for row in rows]
             bank = FeatureBank.build(
                 chosen, checkpoint.frontend, voices=0, rooms=0, seed=seed, cache=cache
             )
@@ -137,7 +144,8 @@ def guessed(
         scale: that standardises them.
     """
     layers = layer_of_depth(len(states.layers))
-    missed, varied = np.zeros((2, 2, len(STATE_DEPTHS)))
+    missed: NDArray[np.float64] = np.zeros((2, len(STATE_DEPTHS)))
+    seen: list[list[list[NDArray[np.float32]]]] = [[[] for _ in layers] for _ in missed]
     for start in range(0, len(clips), _CLIPS_AT_ONCE):
         part = clips[start : start + _CLIPS_AT_ONCE]
         features = [bank.clean(clip) for clip in part]
@@ -152,8 +160,10 @@ def guessed(
                 pairs = ((target, guess), (target.mean(axis=0), guess.mean(axis=0)))
                 for kind, (a, b) in enumerate(pairs):
                     missed[kind, depth] += ((a - b) ** 2).sum()
-                    varied[kind, depth] += (a**2).sum()
-    moments, means = 1 - missed / varied
+                    seen[kind][depth].append(np.atleast_2d(a))
+    # About the mean of these clips: to know how the corpus sounds is no guess of a clip.
+    varied = [[len(x) * x.var(axis=0).sum() for x in map(np.concatenate, kind)] for kind in seen]
+    moments, means = 1 - missed / np.array(varied)
     return moments, means
 
 

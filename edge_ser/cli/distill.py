@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edge_ser.cli import train
 from edge_ser.cli.bounds import layer_numbers, real
 from edge_ser.cli.options import print_json
+from edge_ser.training.lessons import DistillWeights
 
 if TYPE_CHECKING:
     from edge_ser.corpora import Clip
@@ -55,7 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name, what in LESSONS.items():
         parser.add_argument(
-            f"--{name}", type=real(), metavar="W", help=f"weight of {what}; 0 leaves it out"
+            f"--{name}",
+            type=real(),
+            default=getattr(DistillWeights, name),
+            metavar="W",
+            help=f"weight of {what}; 0 leaves it out (default: %(default)g)",
         )
     parser.add_argument(
         "--no-depth-evidence",
@@ -74,10 +79,9 @@ def execute(options: argparse.Namespace) -> int:
 
     from edge_ser.cli import train_student
     from edge_ser.errors import UsageError
-    from edge_ser.training.linear_teacher import DistillWeights, LinearTeacher
+    from edge_ser.training.linear_teacher import LinearTeacher
 
-    given = {name: getattr(options, name) for name in LESSONS if getattr(options, name) is not None}
-    weights = replace(DistillWeights(), **given)
+    weights = DistillWeights(**{name: getattr(options, name) for name in LESSONS})
     if not any(vars(weights).values()):
         flags = ", ".join(f"--{name}" for name in LESSONS)
         raise UsageError(f"nothing to learn: every lesson weighs 0; raise one of {flags}")

@@ -102,7 +102,7 @@ def run(
     teacher = teacher_of(bank) if teacher_of else None
     if options.fold == "all":
         folder = options.out / "all"
-        calibration = _calibration(options.out, recipe)
+        calibration = _calibration(options.out, recipe, teacher.facts() if teacher else None)
         train_everything(
             recipe, bank, clips, calibration, folder, teacher=teacher, resume=options.resume
         )
@@ -126,15 +126,21 @@ def run(
     return report
 
 
-def _calibration(out: Path, recipe: StudentRecipe) -> dict[str, Any] | None:
+def _calibration(
+    out: Path, recipe: StudentRecipe, teacher: dict[str, Any] | None
+) -> dict[str, Any] | None:
     """Temperature of the cross-validation in the same folder, if there was one.
+
+    Args:
+        teacher: facts of the teacher.
 
     Raises:
         UsageError: it was made of students with, or without, evidence of the depths, unlike
-            this one, or of other labels, or its test speakers were heard in training: it says
-            nothing of how sure this one may be.
+            this one, or of other labels, or by another recipe, or its test speakers were heard
+            in training: it says nothing of how sure this one may be.
     """
     from edge_ser.errors import UsageError
+    from edge_ser.models.checkpoint import read_description
 
     try:
         report = json.loads((out / "results.json").read_text())
@@ -152,5 +158,19 @@ def _calibration(out: Path, recipe: StudentRecipe) -> dict[str, Any] | None:
             f"the cross-validation in {out} is of the labels {', '.join(report['labels'])} and "
             f"{report['protocol']} folds; its calibration does not fit: give another --out"
         )
+
+    def kept(training: dict[str, Any]) -> Any:
+        found = json.loads(json.dumps({name: training.get(name) for name in ("recipe", "teacher")}))
+        if teacher is None:  # its folds choose their epoch, on all speakers it is given
+            del found["recipe"]["fit"]["epochs"]
+        return found
+
+    mine = kept({"recipe": recipe.to_dict(), "teacher": teacher})
+    for path in sorted(out.glob("fold*/checkpoint.safetensors")):
+        if kept(read_description(path)["training"]) != mine:
+            raise UsageError(
+                f"{path.parent} was trained by another recipe than this one, so the calibration "
+                f"of {out} does not fit: give the same flags, or another --out"
+            )
     calibration: dict[str, Any] | None = report.get("calibration")
     return calibration

@@ -22,28 +22,17 @@ from edge_ser.training.distill import DistillLoss, StateScale, TeacherView
 from edge_ser.training.distiller import Distiller
 from edge_ser.training.evidence import Evidence, EvidenceScale, clip_means, speech_weight, vote
 from edge_ser.training.extract import Copies
+from edge_ser.training.lessons import DistillWeights
 from edge_ser.training.progress import say
 from edge_ser.training.semantic import EncoderStates, encoder_states
 from edge_ser.training.student import StudentLoss
 
-__all__ = ["DistillWeights", "LinearTeacher"]
+__all__ = ["LinearTeacher"]
 
 _INNER_FOLDS = 6
 _SPAN_S = 3.0  # the teacher forgets as the student's memory does
 
 Loss = Callable[[nn.Module, Batch, np.random.Generator], Tensor]
-
-
-@dataclass(frozen=True)
-class DistillWeights:
-    """What each lesson weighs, see ``DistillLoss``; 0 leaves it out."""
-
-    label: float = 0.0
-    states: float = 1.0
-    verdict: float = 1.0
-    evidence: float = 2.0
-    summary: float = 0.0
-    relation: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,13 @@ import pytest
 pytest.importorskip("torch", reason="the converter needs torch")
 pytest.importorskip("onnx", reason="the converter needs onnx")
 
-from benchmarks.crossval import _confidence, _resampled, _which
+from making.students import random_student
+
+from benchmarks.crossval import _checked, _confidence, _resampled
 from edge_ser.corpora import Clip
+from edge_ser.errors import InputError
+from edge_ser.frontend import LogMelSpec
+from edge_ser.models.checkpoint import Checkpoint, save_student
 
 LABELS = ("anger", "neutral")
 
@@ -35,16 +40,33 @@ def test_two_corpora_whose_errors_cancel_are_told_apart() -> None:
         assert found["corpora"][name]["ece_after"] == pytest.approx(0.1, abs=0.02)
 
 
-@pytest.mark.parametrize(
-    ("names", "told"),
-    [
-        (["fold0", "fold1", "fold2"], "3-fold"),
-        (["fold0", "fold2"], "folds 0, 2 only,"),
-        (["foldemodb", "foldtess"], "2-fold"),
-    ],
-)
-def test_a_missing_fold_is_no_smaller_cross_validation(names: list[str], told: str) -> None:
-    assert _which([Path("run") / name / "checkpoint.safetensors" for name in names]) == told
+def checkpoints(run: Path, tested: dict[int, list[str]], protocol: str = "random") -> list[Path]:
+    paths = []
+    for fold, speakers in tested.items():
+        training = {"protocol": protocol, "test_speakers": speakers}
+        path = run / f"fold{fold}" / "checkpoint.safetensors"
+        save_student(Checkpoint(random_student(), LogMelSpec(), training), path)
+        paths.append(path)
+    return paths
+
+
+def clips(*speakers: str) -> list[Clip]:
+    return [Clip(Path(f"{s}.wav"), "emodb", s, "anger", "") for s in speakers]
+
+
+def test_a_missing_fold_is_no_smaller_cross_validation(tmp_path: Path) -> None:
+    paths = checkpoints(tmp_path, {0: ["a"], 2: ["b"], 10: ["c"]})
+    assert _checked(paths, clips("a", "b", "c")) == "3-fold random"
+    assert _checked(paths, clips("a", "b", "c", "d")) == "folds 0, 2, 10 alone, random"
+
+
+def test_folds_that_do_not_belong_together_or_lack_clips_are_told(tmp_path: Path) -> None:
+    paths = checkpoints(tmp_path, {0: ["a"], 1: ["b"]})
+    with pytest.raises(InputError, match=r"fold1: no clip of its test speaker b; give --data"):
+        _checked(paths, clips("a"))
+    paths += checkpoints(tmp_path, {2: ["c"]}, "speaker-independent")
+    with pytest.raises(InputError, match=r"fold2: its labels or protocol are not those of"):
+        _checked(paths, clips("a", "b", "c"))
 
 
 def test_what_other_speakers_would_change() -> None:
@@ -53,6 +75,15 @@ def test_what_other_speakers_would_change() -> None:
     found = np.array(truth)
     assert _resampled(speakers, truth, found, LABELS) == [1.0, 1.0]
     found[:200] = 0  # of half of the speakers, one label of two is never found: 0.5 of 1
-    low, high = _resampled(speakers, truth, found, LABELS)
-    # Ten draws at even odds have between 2 and 8 of either kind, 19 times in 20.
-    assert (low, high) == (pytest.approx(0.6), pytest.approx(0.9))
+    interval = _resampled(speakers, truth, found, LABELS)
+    # Of ten draws at even odds, 2 to 8 are of either kind in 98 of 100.
+    assert interval == [pytest.approx(0.6), pytest.approx(0.9)]
+
+
+def test_nothing_is_said_of_other_speakers_where_there_are_too_few() -> None:
+    truth = [0, 1] * 40
+    four = [f"s{i // 20}" for i in range(80)]
+    assert _resampled(four, truth, np.array(truth), LABELS) is None
+    ten = [f"s{i // 8}" for i in range(80)]
+    only_one_is_angry = [int(i == 3) for i in range(80)]
+    assert _resampled(ten, only_one_is_angry, np.zeros(80, int), LABELS) is None

@@ -20,7 +20,8 @@ from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import ClipBatches
 from edge_ser.training.distill import DistillLoss, StateScale, TeacherView, layer_of_depth
 from edge_ser.training.evidence import Evidence, EvidenceScale
-from edge_ser.training.linear_teacher import DistillWeights, LinearTeacher
+from edge_ser.training.lessons import DistillWeights
+from edge_ser.training.linear_teacher import LinearTeacher
 from edge_ser.training.semantic import EncoderStates
 from edge_ser.training.student import StudentLoss
 

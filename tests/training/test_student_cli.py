@@ -62,7 +62,7 @@ def test_a_student_is_distilled_fold_by_fold_and_then_from_everyone(
     lesson = load_student(tmp_path / "run" / "fold1" / "checkpoint.safetensors").training
     assert lesson["teacher"]["layers"] == [0, 1]
     assert not set(lesson["test_speakers"]) & set(lesson["train_speakers"])
-    everyone = (*flags, "--epochs", "1", "--fold", "all")
+    everyone = (*flags, "--epochs", "8", "--fold", "all")
     assert run(distill, corpus, tmp_path / "run", *everyone) == 0
     path = json.loads(capsys.readouterr().out)["checkpoint"]
     training = load_student(Path(path)).training
@@ -73,6 +73,8 @@ def test_a_student_is_distilled_fold_by_fold_and_then_from_everyone(
     alone = ("--no-depth-evidence", *everyone)
     assert run(distill, corpus, tmp_path / "run", *alone, "--resume") == 2
     assert "made with evidence of the depths" in capsys.readouterr().err
+    assert run(distill, corpus, tmp_path / "run", *everyone, "--label", "0.5") == 2
+    assert "fold0 was trained by another recipe than this one" in capsys.readouterr().err
     # But what was trained serves both: only the evidence is left away.
     before = load_student(tmp_path / "run" / "fold1" / "checkpoint.safetensors").training
     again = (*flags, "--epochs", "8", "--no-depth-evidence", "--resume")
@@ -110,3 +112,11 @@ def test_what_cannot_be_distilled_is_told(
     idle = ("--label", "0", "--verdict", "0", "--evidence", "0", "--states", "0")
     assert run(distill, corpus, tmp_path, *FAST, "--layers", "0", *idle) == 2
     assert "nothing to learn" in capsys.readouterr().err
+
+
+def test_the_teacher_alone_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["distill", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "weight of the labels; 0 leaves it out (default: 0)" in told
+    assert "weight of the encoder's states, frame by frame; 0 leaves it out (default: 1)" in told

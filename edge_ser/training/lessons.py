@@ -1,0 +1,19 @@
+"""What a student learns by default, readable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["DistillWeights"]
+
+
+@dataclass(frozen=True)
+class DistillWeights:
+    """What each lesson weighs, see ``DistillLoss``; 0 leaves it out."""
+
+    label: float = 0.0
+    states: float = 1.0
+    verdict: float = 1.0
+    evidence: float = 2.0
+    summary: float = 0.0
+    relation: float = 0.0
