@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edge_ser.cli import train
 from edge_ser.cli.bounds import layer_numbers, real
 from edge_ser.cli.options import print_json
-from edge_ser.training.lessons import DistillWeights
+from edge_ser.lessons import DistillWeights
 
 if TYPE_CHECKING:
     from edge_ser.corpora import Clip

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from edge_ser.corpora import Clip
 from edge_ser.errors import InputError
+from edge_ser.lessons import DistillWeights
 from edge_ser.models.student import Student
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import Batch, speech_span
@@ -22,7 +23,6 @@ from edge_ser.training.distill import DistillLoss, StateScale, TeacherView
 from edge_ser.training.distiller import Distiller
 from edge_ser.training.evidence import Evidence, EvidenceScale, clip_means, speech_weight, vote
 from edge_ser.training.extract import Copies
-from edge_ser.training.lessons import DistillWeights
 from edge_ser.training.progress import say
 from edge_ser.training.semantic import EncoderStates, encoder_states
 from edge_ser.training.student import StudentLoss

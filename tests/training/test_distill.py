@@ -15,12 +15,12 @@ from edge_ser.cli.distill import LESSONS
 from edge_ser.corpora import Clip
 from edge_ser.errors import InputError
 from edge_ser.frontend import LogMelSpec
+from edge_ser.lessons import DistillWeights
 from edge_ser.models import Student, StudentConfig
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import ClipBatches
 from edge_ser.training.distill import DistillLoss, StateScale, TeacherView, layer_of_depth
 from edge_ser.training.evidence import Evidence, EvidenceScale
-from edge_ser.training.lessons import DistillWeights
 from edge_ser.training.linear_teacher import LinearTeacher
 from edge_ser.training.semantic import EncoderStates
 from edge_ser.training.student import StudentLoss

@@ -100,6 +100,18 @@ def test_a_student_learns_from_labels_alone(
     assert "epoch 8/8" not in captured.err
 
 
+def test_a_plain_student_of_everyone_takes_its_own_epochs_but_no_other_recipe(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = ("train", "student")
+    assert run(plain, corpus, tmp_path, *FAST, "--epochs", "2") == 0
+    everyone = (*FAST, "--epochs", "1", "--fold", "all")
+    assert run(plain, corpus, tmp_path, *everyone) == 0
+    capsys.readouterr()
+    assert run(plain, corpus, tmp_path, *everyone, "--batch-size", "16") == 2
+    assert "was trained by another recipe than this one" in capsys.readouterr().err
+
+
 def test_what_cannot_be_distilled_is_told(
     corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

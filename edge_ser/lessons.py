@@ -1,4 +1,4 @@
-"""What a student learns by default, readable without torch."""
+"""What a student learns by default; beside the training, which a board does not have."""
 
 from __future__ import annotations
 
