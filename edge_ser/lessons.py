@@ -12,8 +12,8 @@ class DistillWeights:
     """What each lesson weighs, see ``DistillLoss``; 0 leaves it out."""
 
     label: float = 0.0
-    states: float = 1.0
-    verdict: float = 1.0
-    evidence: float = 2.0
+    states: float = 2.0
+    verdict: float = 0.25
+    evidence: float = 0.5
     summary: float = 0.0
     relation: float = 0.0

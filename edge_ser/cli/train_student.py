@@ -41,9 +41,16 @@ def recipe_of(options: argparse.Namespace, labels: tuple[str, ...], taught: bool
     config = StudentConfig(labels=labels, **SIZES[options.size])
     config = replace(config, dropout=0.0, readout_dropout=0.0)
     recipe = StudentRecipe(config=config, batch_size=8, n_masks=0, clean_share=0.6)
-    settings = replace(recipe.fit, learning_rate=2e-3, ema=0.995, epochs=24 if taught else 40)
+    settings = replace(recipe.fit, learning_rate=2e-3, ema=0.995, epochs=40)
     if taught:
-        recipe = replace(recipe, validation_share=0.0, depth_evidence=options.depth_evidence)
+        # The encoder's states are learnt best in larger batches at a higher rate.
+        settings = replace(settings, learning_rate=6e-3, epochs=32)
+        recipe = replace(
+            recipe,
+            batch_size=16,
+            validation_share=0.0,
+            depth_evidence=options.depth_evidence,
+        )
     of_config = given(options, dropout="dropout", head_dropout="readout_dropout")
     of_recipe = given(
         options,

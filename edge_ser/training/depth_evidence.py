@@ -17,8 +17,9 @@ from edge_ser.errors import InputError
 from edge_ser.models.student import Student
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import padded_clips
+from edge_ser.training.discriminant import Discriminant
 from edge_ser.training.progress import say
-from edge_ser.training.shrinkage import fit_shrunken
+from edge_ser.training.shrinkage import Shrunken, fit_shrunken
 
 __all__ = ["DepthEvidence", "add_depth_evidence", "fit_depth_evidence", "with_depth_evidence"]
 
@@ -39,16 +40,16 @@ class DepthEvidence:
         deviation: ``(votes,)``, of what it says of single moments.
         domains: the corpora that have votes of their own, in order; one name for all of them
             where they share their votes.
-        shrinkage: of the covariance, chosen among the training speakers.
-        temperature: chosen with it; ``weight`` and ``bias`` are divided by it.
+        shrinkages: of the covariance of each domain, chosen among the training speakers.
+        temperatures: chosen with them; ``weight`` and ``bias`` are divided by them.
     """
 
     weight: NDArray[np.float64]
     bias: NDArray[np.float64]
     deviation: NDArray[np.float64]
     domains: tuple[str, ...]
-    shrinkage: float
-    temperature: float
+    shrinkages: tuple[float, ...]
+    temperatures: tuple[float, ...]
 
 
 def add_depth_evidence(
@@ -66,14 +67,13 @@ def add_depth_evidence(
     except InputError as error:
         say(f"evidence of the depths left out: {error}")
         return student, None
-    say(
-        f"evidence of the depths: votes for {', '.join(evidence.domains)}, shrinkage "
-        f"{evidence.shrinkage:g}, temperature {evidence.temperature:.1f}"
-    )
+    chosen = zip(evidence.domains, evidence.shrinkages, evidence.temperatures, strict=True)
+    told = (f"{name} (shrinkage {a:g}, temperature {t:.1f})" for name, a, t in chosen)
+    say(f"evidence of the depths: votes for {', '.join(told)}")
     facts = {
         "domains": list(evidence.domains),
-        "shrinkage": evidence.shrinkage,
-        "temperature": evidence.temperature,
+        "shrinkages": list(evidence.shrinkages),
+        "temperatures": list(evidence.temperatures),
     }
     return with_depth_evidence(student, evidence), facts
 
@@ -88,8 +88,11 @@ def fit_depth_evidence(
 
     A network that descent has taught to tell a few speakers' clips apart has its verdict
     fitted to them more than its features. Discriminants with much shrinkage, on features of
-    every depth, err in other clips than it does. Each label of each corpus is a class of its
-    own, if every corpus has clips of two speakers of every label, and can be fitted so.
+    every depth, err in other clips than it does. If every corpus has clips of two speakers of
+    every label, each has votes of its own. What tells its labels apart is fitted with the
+    covariance of its own clips or with that of all, whichever surprises less in clips of its
+    speakers left out (regularised discriminants, Friedman 1989); what tells it from the others
+    is fitted on all clips.
 
     Args:
         clips: of training speakers; those with another label are passed over.
@@ -105,24 +108,61 @@ def fit_depth_evidence(
         raise InputError("a label has no training clip")
     corpora = sorted({clip.corpus for clip in labelled})
     prefixes, centre, squares = _depth_means(student, bank, labelled)
+    speakers = [clip.speaker for clip in labelled]
+    every = np.ones(len(labelled), np.bool_)
 
-    def fitted(classes: NDArray[np.int64], heard: tuple[str, ...]) -> DepthEvidence:
-        speakers = [clip.speaker for clip in labelled]
-        n = len(heard) * len(labels)
-        chosen = fit_shrunken(prefixes, classes, speakers, n, seed)
-        weight, bias = chosen.discriminant.folded()
+    def fitted(rows: NDArray[np.bool_], truth: NDArray[np.int64], **part: Any) -> Shrunken:
+        heard = [speaker for speaker, among in zip(speakers, rows, strict=True) if among]
+        n = int(truth.max()) + 1
+        return fit_shrunken(prefixes[rows], truth[rows], heard, n, seed, **part)
+
+    def of_corpus(k: int, place: NDArray[np.int64], classes: NDArray[np.int64]) -> Shrunken:
+        mine = slice(k * len(labels), (k + 1) * len(labels))
+        by_all = fitted(every, classes, judged=place == k, among=mine)
+        with suppress(InputError, np.linalg.LinAlgError):
+            return min(by_all, fitted(place == k, label), key=lambda fit: fit.surprise)
+        return by_all
+
+    def evidence(
+        parts: Sequence[Shrunken], domains: tuple[str, ...], joint: Shrunken | None = None
+    ) -> DepthEvidence:
+        weight, bias = _votes([part.discriminant for part in parts], joint)
         spread = squares - np.outer(centre, centre)
         deviation = np.sqrt(np.maximum(np.einsum("li,ij,lj->l", weight, spread, weight), 1e-6))
-        return DepthEvidence(weight, bias, deviation, heard, chosen.shrinkage, chosen.temperature)
+        shrinkages = tuple(part.shrinkage for part in parts)
+        temperatures = tuple(part.temperature for part in parts)
+        return DepthEvidence(weight, bias, deviation, domains, shrinkages, temperatures)
 
     try:
         if len(corpora) > 1 and _apart(labelled, labels, corpora):
             place = np.array([corpora.index(clip.corpus) for clip in labelled], np.int64)
             with suppress(InputError, np.linalg.LinAlgError):
-                return fitted(place * len(labels) + label, tuple(corpora))
-        return fitted(label, ("+".join(corpora),))
+                classes = place * len(labels) + label
+                parts = [of_corpus(k, place, classes) for k in range(len(corpora))]
+                return evidence(parts, tuple(corpora), fitted(every, classes))
+        return evidence([fitted(every, label)], ("+".join(corpora),))
     except np.linalg.LinAlgError:
         raise InputError("the clips of each label are all alike") from None
+
+
+def _votes(
+    parts: Sequence[Discriminant], joint: Shrunken | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weight and bias of the votes of each part, one part after the other.
+
+    Discriminants of one corpus are no measure of how well a clip fits it beside another: each
+    part keeps only the differences between its labels, and ``joint``, of all labels of all
+    parts, says how likely the part is as a whole.
+    """
+    folded = [part.folded() for part in parts]
+    if joint is not None:
+        of_all = zip(*(np.split(x, len(parts)) for x in joint.discriminant.folded()), strict=True)
+        folded = [
+            (weight - weight.mean(axis=0) + whole.mean(axis=0), bias - bias.mean() + level.mean())
+            for (weight, bias), (whole, level) in zip(folded, of_all, strict=True)
+        ]
+    weights, biases = zip(*folded, strict=True)
+    return np.concatenate(weights), np.concatenate(biases)
 
 
 def _apart(labelled: Sequence[Clip], labels: tuple[str, ...], corpora: Sequence[str]) -> bool:

@@ -64,6 +64,10 @@ class Discriminant:
             self.mean, self.scale, self.weight / temperature, self.bias / temperature
         )
 
+    def among(self, labels: slice) -> Discriminant:
+        """The same for some of its labels."""
+        return Discriminant(self.mean, self.scale, self.weight[labels], self.bias[labels])
+
     def folded(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Weight ``(labels, values)`` and bias ``(labels,)`` of one layer that does it all."""
         weight = self.weight / self.scale

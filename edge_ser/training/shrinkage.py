@@ -26,11 +26,13 @@ class Shrunken:
         discriminant: with the temperature in its weights.
         shrinkage: share of the identity in the covariance.
         temperature: that its logits were divided by.
+        surprise: mean negative log probability of the right label of clips left out.
     """
 
     discriminant: Discriminant
     shrinkage: float
     temperature: float
+    surprise: float
 
 
 def shrunken(
@@ -81,6 +83,9 @@ def fit_shrunken(
     groups: Sequence[Hashable],
     n: int,
     seed: int,
+    *,
+    judged: NDArray[np.bool_] | None = None,
+    among: slice = slice(None),
 ) -> Shrunken:
     """The shrinkage and temperature under which clips left out are least surprising.
 
@@ -95,23 +100,29 @@ def fit_shrunken(
             clips are new, the clips themselves where they are known.
         n: number of labels.
         seed: of the inner folds.
+        judged: ``(clips,)`` the clips whose surprise counts; all by default.
+        among: the labels that these can have; the discriminants keep only those.
 
     Raises:
         InputError: no group can be left out without a label losing all its clips.
     """
     inner = _inner_folds(groups, seed)
     surprise = np.zeros((len(SHRINKAGES), len(TEMPERATURES)))
-    judged = 0
+    counts = np.ones(len(truth), np.bool_) if judged is None else judged
+    total, first = 0, among.start or 0
     for index in np.unique(inner):
         left = inner == index
         if len(np.unique(truth[~left])) < n:
             continue  # nothing fitted without one of the labels could be compared
+        heard = left & counts
+        if not heard.any():
+            continue
         judges = shrunken(*_spread(voices[~left], truth[~left]), n, SHRINKAGES)
-        judged += int(left.sum())
+        total += int(heard.sum())
         for row, judge in enumerate(judges):
-            logits = _heard(judge, voices[left])
-            surprise[row] += [_surprise(logits / t, truth[left]) for t in TEMPERATURES]
-    if not judged:
+            logits = _heard(judge, voices[heard])[:, among]
+            surprise[row] += [_surprise(logits / t, truth[heard] - first) for t in TEMPERATURES]
+    if not total:
         raise InputError(
             "the linear classifier cannot choose its shrinkage: with any part of the training "
             "speakers left out, a label has no clip; train on more speakers or fewer labels"
@@ -119,7 +130,8 @@ def fit_shrunken(
     best_row, best_column = np.unravel_index(surprise.argmin(), surprise.shape)
     share, temperature = SHRINKAGES[best_row], TEMPERATURES[best_column]
     (judge,) = shrunken(*_spread(voices, truth), n, (share,))
-    return Shrunken(judge.softened(temperature), share, temperature)
+    least = float(surprise[best_row, best_column]) / total
+    return Shrunken(judge.softened(temperature).among(among), share, temperature, least)
 
 
 def _spread(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
@@ -39,6 +40,7 @@ def bank_of(corpora: Sequence[str], speakers: int = 5, per_label: int = 10) -> F
             label = index % len(LABELS)
             mel = rng.normal(-6.0, 1.0, (SPEC.n_mels, 48 + 8 * (index % 3)))
             mel[10 * (label + len(LABELS) * place) :][:10] += 2.0
+            mel[-4:] += 2.0 * place  # each corpus has its microphone
             speaker = f"{corpus}:{(index // len(LABELS)) % speakers}"
             clip = Clip(Path(f"{corpus}{index}.wav"), corpus, speaker, LABELS[label], "t")
             features[clip] = [[mel.astype(np.float16)]]
@@ -76,7 +78,7 @@ def test_it_is_added_to_what_the_student_says(corpora: tuple[str, ...]) -> None:
 
 
 def test_it_knows_what_the_student_does_not() -> None:
-    student, bank = random_student(CONFIG), bank_of(("emodb", "ravdess"))
+    student, bank = random_student(CONFIG), bank_of(("emodb", "ravdess"), per_label=25)
     clips = list(bank.features)
     heard = [clip for clip in clips if not clip.speaker.endswith("4")]
     others = [clip for clip in clips if clip.speaker.endswith("4")]
@@ -86,6 +88,44 @@ def test_it_knows_what_the_student_does_not() -> None:
     after = right(add_depth_evidence(student, bank, heard, 0)[0], bank, others)
     assert before < 0.6
     assert after > 0.9
+
+
+def test_a_corpus_that_varies_otherwise_is_fitted_to_its_own_clips() -> None:
+    """The bands that vary most in one corpus tell the labels of the other."""
+    student, bank = random_student(CONFIG), bank_of(("emodb", "ravdess"), per_label=25)
+    rng = np.random.default_rng(1)
+    for clip, voices in bank.features.items():
+        if clip.corpus == "ravdess":
+            louder = rng.normal(0.0, 3.0, (3, 1)).repeat(10, axis=0)
+            voices[0][0][: len(louder)] += louder.astype(np.float16)
+    clips = list(bank.features)
+    evidence = fit_depth_evidence(student, bank, clips, 0)
+    alone = fit_depth_evidence(student, bank, [c for c in clips if c.corpus == "emodb"], 0)
+
+    def differences(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = weight - weight.mean(axis=0)
+        return found
+
+    np.testing.assert_allclose(
+        differences(evidence.weight[: len(LABELS)]), differences(alone.weight), atol=1e-4
+    )
+    assert evidence.shrinkages[0] == alone.shrinkages[0]
+
+
+def test_each_vote_knows_its_corpus() -> None:
+    student, bank = random_student(CONFIG), bank_of(("emodb", "ravdess"), per_label=25)
+    with torch.no_grad():
+        student.classifier.weight.zero_()
+    evidence = fit_depth_evidence(student, bank, list(bank.features), 0)
+    for clip in list(bank.features)[::7]:
+        mel = torch.from_numpy(bank.clean(clip).astype(np.float32))[None]
+        with torch.no_grad():
+            output = student(mel)
+            gate = torch.sigmoid(student.memory.gate(output.fused))
+            depths = torch.cat(output.depths, dim=1)[0]
+        mean = ((depths * gate[0]).sum(1) / gate.sum()).double().numpy()
+        votes = (evidence.weight @ mean + evidence.bias).reshape(2, -1)
+        assert ("emodb", "ravdess")[int(votes.max(axis=1).argmax())] == clip.corpus
 
 
 def test_it_begins_with_nothing_and_grows() -> None:
@@ -188,8 +228,8 @@ def test_evidence_of_nothing_changes_nothing() -> None:
         np.zeros(3),
         np.ones(3),
         ("emodb",),
-        shrinkage=0.5,
-        temperature=1.0,
+        shrinkages=(0.5,),
+        temperatures=(1.0,),
     )
     clips = list(bank.features)[:4]
     own = final_logits(student, bank, clips, 8)
