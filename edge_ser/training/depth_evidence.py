@@ -17,7 +17,6 @@ from edge_ser.errors import InputError
 from edge_ser.models.student import Student
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import padded_clips
-from edge_ser.training.discriminant import Discriminant
 from edge_ser.training.progress import say
 from edge_ser.training.shrinkage import Shrunken, fit_shrunken
 
@@ -40,7 +39,7 @@ class DepthEvidence:
         deviation: ``(votes,)``, of what it says of single moments.
         domains: the corpora that have votes of their own, in order; one name for all of them
             where they share their votes.
-        shrinkages: of the covariance of each domain, chosen among the training speakers.
+        shrinkages: of the covariances of each domain, chosen among the training speakers.
         temperatures: chosen with them; ``weight`` and ``bias`` are divided by them.
     """
 
@@ -48,8 +47,8 @@ class DepthEvidence:
     bias: NDArray[np.float64]
     deviation: NDArray[np.float64]
     domains: tuple[str, ...]
-    shrinkages: tuple[float, ...]
-    temperatures: tuple[float, ...]
+    shrinkages: tuple[tuple[float, ...], ...]
+    temperatures: tuple[tuple[float, ...], ...]
 
 
 def add_depth_evidence(
@@ -68,14 +67,21 @@ def add_depth_evidence(
         say(f"evidence of the depths left out: {error}")
         return student, None
     chosen = zip(evidence.domains, evidence.shrinkages, evidence.temperatures, strict=True)
-    told = (f"{name} (shrinkage {a:g}, temperature {t:.1f})" for name, a, t in chosen)
+    told = (
+        f"{name} (shrinkage {_listed(a, 'g')}, temperature {_listed(t, '.1f')})"
+        for name, a, t in chosen
+    )
     say(f"evidence of the depths: votes for {', '.join(told)}")
     facts = {
         "domains": list(evidence.domains),
-        "shrinkages": list(evidence.shrinkages),
-        "temperatures": list(evidence.temperatures),
+        "shrinkages": [list(values) for values in evidence.shrinkages],
+        "temperatures": [list(values) for values in evidence.temperatures],
     }
     return with_depth_evidence(student, evidence), facts
+
+
+def _listed(values: Sequence[float], form: str) -> str:
+    return " and ".join(format(value, form) for value in values)
 
 
 def fit_depth_evidence(
@@ -89,10 +95,9 @@ def fit_depth_evidence(
     A network that descent has taught to tell a few speakers' clips apart has its verdict
     fitted to them more than its features. Discriminants with much shrinkage, on features of
     every depth, err in other clips than it does. If every corpus has clips of two speakers of
-    every label, each has votes of its own. What tells its labels apart is fitted with the
-    covariance of its own clips or with that of all, whichever surprises less in clips of its
-    speakers left out (regularised discriminants, Friedman 1989); what tells it from the others
-    is fitted on all clips.
+    every label, each has votes of its own. What tells its labels apart is the mean of two fits,
+    with the covariance of its own clips, which are few, and with that of all, which vary
+    otherwise; what tells it from the others is fitted on all clips.
 
     Args:
         clips: of training speakers; those with another label are passed over.
@@ -116,21 +121,25 @@ def fit_depth_evidence(
         n = int(truth.max()) + 1
         return fit_shrunken(prefixes[rows], truth[rows], heard, n, seed, **part)
 
-    def of_corpus(k: int, place: NDArray[np.int64], classes: NDArray[np.int64]) -> Shrunken:
+    def of_corpus(
+        k: int, place: NDArray[np.int64], classes: NDArray[np.int64]
+    ) -> tuple[Shrunken, ...]:
         mine = slice(k * len(labels), (k + 1) * len(labels))
         by_all = fitted(every, classes, judged=place == k, among=mine)
         with suppress(InputError, np.linalg.LinAlgError):
-            return min(by_all, fitted(place == k, label), key=lambda fit: fit.surprise)
-        return by_all
+            return by_all, fitted(place == k, label)
+        return (by_all,)
 
     def evidence(
-        parts: Sequence[Shrunken], domains: tuple[str, ...], joint: Shrunken | None = None
+        parts: Sequence[tuple[Shrunken, ...]],
+        domains: tuple[str, ...],
+        joint: Shrunken | None = None,
     ) -> DepthEvidence:
-        weight, bias = _votes([part.discriminant for part in parts], joint)
+        weight, bias = _votes(parts, joint)
         spread = squares - np.outer(centre, centre)
         deviation = np.sqrt(np.maximum(np.einsum("li,ij,lj->l", weight, spread, weight), 1e-6))
-        shrinkages = tuple(part.shrinkage for part in parts)
-        temperatures = tuple(part.temperature for part in parts)
+        shrinkages = tuple(tuple(fit.shrinkage for fit in fits) for fits in parts)
+        temperatures = tuple(tuple(fit.temperature for fit in fits) for fits in parts)
         return DepthEvidence(weight, bias, deviation, domains, shrinkages, temperatures)
 
     try:
@@ -140,21 +149,24 @@ def fit_depth_evidence(
                 classes = place * len(labels) + label
                 parts = [of_corpus(k, place, classes) for k in range(len(corpora))]
                 return evidence(parts, tuple(corpora), fitted(every, classes))
-        return evidence([fitted(every, label)], ("+".join(corpora),))
+        return evidence([(fitted(every, label),)], ("+".join(corpora),))
     except np.linalg.LinAlgError:
         raise InputError("the clips of each label are all alike") from None
 
 
 def _votes(
-    parts: Sequence[Discriminant], joint: Shrunken | None
+    parts: Sequence[tuple[Shrunken, ...]], joint: Shrunken | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weight and bias of the votes of each part, one part after the other.
+    """Weight and bias of the votes of each part, the mean of its fits, one part after the other.
 
     Discriminants of one corpus are no measure of how well a clip fits it beside another: each
     part keeps only the differences between its labels, and ``joint``, of all labels of all
     parts, says how likely the part is as a whole.
     """
-    folded = [part.folded() for part in parts]
+    folded = []
+    for fits in parts:
+        weights, biases = zip(*(fit.discriminant.folded() for fit in fits), strict=True)
+        folded.append((np.mean(weights, axis=0), np.mean(biases, axis=0)))
     if joint is not None:
         of_all = zip(*(np.split(x, len(parts)) for x in joint.discriminant.folded()), strict=True)
         folded = [

@@ -26,13 +26,11 @@ class Shrunken:
         discriminant: with the temperature in its weights.
         shrinkage: share of the identity in the covariance.
         temperature: that its logits were divided by.
-        surprise: mean negative log probability of the right label of clips left out.
     """
 
     discriminant: Discriminant
     shrinkage: float
     temperature: float
-    surprise: float
 
 
 def shrunken(
@@ -109,7 +107,7 @@ def fit_shrunken(
     inner = _inner_folds(groups, seed)
     surprise = np.zeros((len(SHRINKAGES), len(TEMPERATURES)))
     counts = np.ones(len(truth), np.bool_) if judged is None else judged
-    total, first = 0, among.start or 0
+    compared, first = False, among.start or 0
     for index in np.unique(inner):
         left = inner == index
         if len(np.unique(truth[~left])) < n:
@@ -118,11 +116,11 @@ def fit_shrunken(
         if not heard.any():
             continue
         judges = shrunken(*_spread(voices[~left], truth[~left]), n, SHRINKAGES)
-        total += int(heard.sum())
+        compared = True
         for row, judge in enumerate(judges):
             logits = _heard(judge, voices[heard])[:, among]
             surprise[row] += [_surprise(logits / t, truth[heard] - first) for t in TEMPERATURES]
-    if not total:
+    if not compared:
         raise InputError(
             "the linear classifier cannot choose its shrinkage: with any part of the training "
             "speakers left out, a label has no clip; train on more speakers or fewer labels"
@@ -130,8 +128,7 @@ def fit_shrunken(
     best_row, best_column = np.unravel_index(surprise.argmin(), surprise.shape)
     share, temperature = SHRINKAGES[best_row], TEMPERATURES[best_column]
     (judge,) = shrunken(*_spread(voices, truth), n, (share,))
-    least = float(surprise[best_row, best_column]) / total
-    return Shrunken(judge.softened(temperature).among(among), share, temperature, least)
+    return Shrunken(judge.softened(temperature).among(among), share, temperature)
 
 
 def _spread(

@@ -90,14 +90,8 @@ def test_it_knows_what_the_student_does_not() -> None:
     assert after > 0.9
 
 
-def test_a_corpus_that_varies_otherwise_is_fitted_to_its_own_clips() -> None:
-    """The bands that vary most in one corpus tell the labels of the other."""
+def test_what_tells_labels_apart_is_fitted_on_their_corpus_and_on_all() -> None:
     student, bank = random_student(CONFIG), bank_of(("emodb", "ravdess"), per_label=25)
-    rng = np.random.default_rng(1)
-    for clip, voices in bank.features.items():
-        if clip.corpus == "ravdess":
-            louder = rng.normal(0.0, 3.0, (3, 1)).repeat(10, axis=0)
-            voices[0][0][: len(louder)] += louder.astype(np.float16)
     clips = list(bank.features)
     evidence = fit_depth_evidence(student, bank, clips, 0)
     alone = fit_depth_evidence(student, bank, [c for c in clips if c.corpus == "emodb"], 0)
@@ -106,10 +100,11 @@ def test_a_corpus_that_varies_otherwise_is_fitted_to_its_own_clips() -> None:
         found: NDArray[np.float64] = weight - weight.mean(axis=0)
         return found
 
-    np.testing.assert_allclose(
-        differences(evidence.weight[: len(LABELS)]), differences(alone.weight), atol=1e-4
-    )
-    assert evidence.shrinkages[0] == alone.shrinkages[0]
+    both, own = differences(evidence.weight[: len(LABELS)]), differences(alone.weight)
+    assert evidence.shrinkages[0][1:] == alone.shrinkages[0]
+    by_all = 2 * both - own
+    alike = np.sum(by_all * own) / np.sqrt(np.sum(by_all**2) * np.sum(own**2))
+    assert 0.3 < alike < 0.999, "two fits of the same labels, with other covariances"
 
 
 def test_each_vote_knows_its_corpus() -> None:
@@ -228,8 +223,8 @@ def test_evidence_of_nothing_changes_nothing() -> None:
         np.zeros(3),
         np.ones(3),
         ("emodb",),
-        shrinkages=(0.5,),
-        temperatures=(1.0,),
+        shrinkages=((0.5,),),
+        temperatures=((1.0,),),
     )
     clips = list(bank.features)[:4]
     own = final_logits(student, bank, clips, 8)

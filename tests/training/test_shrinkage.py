@@ -79,3 +79,21 @@ def test_one_speaker_alone_leaves_nothing_to_choose_by() -> None:
     vectors, truth = clips(10, 5, seed=2)
     with pytest.raises(InputError, match="train on more speakers"):
         fit_shrunken(vectors[:, None], truth, ["only"] * len(truth), LABELS, seed=0)
+
+
+def test_only_those_judged_choose_and_only_their_labels_are_kept() -> None:
+    """The third label is a mess, which is no reason to doubt the other two."""
+    vectors, truth = clips(40, 12, seed=8)
+    random = np.random.default_rng(9)
+    vectors[truth == 2] = vectors[random.permutation(len(truth))[:40]]
+    everybody = list(range(len(truth)))
+    voices, judged = vectors[:, None], truth < 2
+    fitted = fit_shrunken(voices, truth, everybody, LABELS, 0, judged=judged, among=slice(0, 2))
+    unjudged = fit_shrunken(voices, truth, everybody, LABELS, 0)
+    (whole,) = shrunken(vectors, truth, LABELS, (fitted.shrinkage,))
+    logits = fitted.discriminant(vectors)
+    np.testing.assert_allclose(logits * fitted.temperature, whole(vectors)[:, :2])
+    new, right = clips(400, 12, seed=10)
+    said = softmax(fitted.discriminant(new[right < 2]), axis=1)
+    assert abs(said.max(1).mean() - np.mean(said.argmax(1) == right[right < 2])) < 0.05
+    assert (fitted.shrinkage, fitted.temperature) != (unjudged.shrinkage, unjudged.temperature)
