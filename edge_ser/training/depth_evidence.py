@@ -39,8 +39,10 @@ class DepthEvidence:
         deviation: ``(votes,)``, of what it says of single moments.
         domains: the corpora that have votes of their own, in order; one name for all of them
             where they share their votes.
-        shrinkages: of the covariances of each domain, chosen among the training speakers.
-        temperatures: chosen with them; ``weight`` and ``bias`` are divided by them.
+        shrinkages: chosen among the training speakers, of the fits whose mean tells the labels of
+            each domain apart: first the one on all clips, then the one on its own.
+        temperatures: chosen with them; the logits of each fit are divided by its own.
+        level: shrinkage and temperature of the fit that tells the domains apart; None for one.
     """
 
     weight: NDArray[np.float64]
@@ -49,6 +51,7 @@ class DepthEvidence:
     domains: tuple[str, ...]
     shrinkages: tuple[tuple[float, ...], ...]
     temperatures: tuple[tuple[float, ...], ...]
+    level: tuple[float, float] | None = None
 
 
 def add_depth_evidence(
@@ -76,6 +79,7 @@ def add_depth_evidence(
         "domains": list(evidence.domains),
         "shrinkages": [list(values) for values in evidence.shrinkages],
         "temperatures": [list(values) for values in evidence.temperatures],
+        "level": None if evidence.level is None else list(evidence.level),
     }
     return with_depth_evidence(student, evidence), facts
 
@@ -116,40 +120,45 @@ def fit_depth_evidence(
     speakers = [clip.speaker for clip in labelled]
     every = np.ones(len(labelled), np.bool_)
 
-    def fitted(rows: NDArray[np.bool_], truth: NDArray[np.int64], **part: Any) -> Shrunken:
-        heard = [speaker for speaker, among in zip(speakers, rows, strict=True) if among]
-        n = int(truth.max()) + 1
-        return fit_shrunken(prefixes[rows], truth[rows], heard, n, seed, **part)
-
-    def of_corpus(
-        k: int, place: NDArray[np.int64], classes: NDArray[np.int64]
-    ) -> tuple[Shrunken, ...]:
-        mine = slice(k * len(labels), (k + 1) * len(labels))
-        by_all = fitted(every, classes, judged=place == k, among=mine)
-        with suppress(InputError, np.linalg.LinAlgError):
-            return by_all, fitted(place == k, label)
-        return (by_all,)
+    def fitted(
+        heard: NDArray[np.bool_], truth: NDArray[np.int64], n: int, among: range | None = None
+    ) -> Shrunken:
+        who = [speaker for speaker, is_heard in zip(speakers, heard, strict=True) if is_heard]
+        return fit_shrunken(prefixes[heard], truth[heard], who, n, seed, among)
 
     def evidence(
-        parts: Sequence[tuple[Shrunken, ...]],
-        domains: tuple[str, ...],
-        joint: Shrunken | None = None,
+        parts: Sequence[tuple[Shrunken, ...]], domains: tuple[str, ...], joint: Shrunken | None
     ) -> DepthEvidence:
         weight, bias = _votes(parts, joint)
         spread = squares - np.outer(centre, centre)
         deviation = np.sqrt(np.maximum(np.einsum("li,ij,lj->l", weight, spread, weight), 1e-6))
         shrinkages = tuple(tuple(fit.shrinkage for fit in fits) for fits in parts)
         temperatures = tuple(tuple(fit.temperature for fit in fits) for fits in parts)
-        return DepthEvidence(weight, bias, deviation, domains, shrinkages, temperatures)
+        level = None if joint is None else (joint.shrinkage, joint.temperature)
+        return DepthEvidence(weight, bias, deviation, domains, shrinkages, temperatures, level)
+
+    def apart() -> DepthEvidence:
+        place = np.array([corpora.index(clip.corpus) for clip in labelled], np.int64)
+        classes, n = place * len(labels) + label, len(corpora) * len(labels)
+        joint = fitted(every, classes, n)
+
+        def of_corpus(k: int) -> tuple[Shrunken, ...]:
+            mine = range(k * len(labels), (k + 1) * len(labels))
+            try:
+                by_all = fitted(every, classes, n, mine)
+            except InputError:  # too few speakers to judge by
+                by_all = replace(joint, discriminant=joint.discriminant.among(mine))
+            with suppress(InputError, np.linalg.LinAlgError):
+                return by_all, fitted(place == k, label, len(labels))
+            return (by_all,)
+
+        return evidence([of_corpus(k) for k in range(len(corpora))], tuple(corpora), joint)
 
     try:
         if len(corpora) > 1 and _apart(labelled, labels, corpora):
-            place = np.array([corpora.index(clip.corpus) for clip in labelled], np.int64)
             with suppress(InputError, np.linalg.LinAlgError):
-                classes = place * len(labels) + label
-                parts = [of_corpus(k, place, classes) for k in range(len(corpora))]
-                return evidence(parts, tuple(corpora), fitted(every, classes))
-        return evidence([(fitted(every, label),)], ("+".join(corpora),))
+                return apart()
+        return evidence([(fitted(every, label, len(labels)),)], ("+".join(corpora),), None)
     except np.linalg.LinAlgError:
         raise InputError("the clips of each label are all alike") from None
 
@@ -161,7 +170,7 @@ def _votes(
 
     Discriminants of one corpus are no measure of how well a clip fits it beside another: each
     part keeps only the differences between its labels, and ``joint``, of all labels of all
-    parts, says how likely the part is as a whole.
+    parts, says by the mean over its labels how well the part fits.
     """
     folded = []
     for fits in parts:

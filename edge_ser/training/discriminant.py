@@ -64,9 +64,10 @@ class Discriminant:
             self.mean, self.scale, self.weight / temperature, self.bias / temperature
         )
 
-    def among(self, labels: slice) -> Discriminant:
+    def among(self, labels: range) -> Discriminant:
         """The same for some of its labels."""
-        return Discriminant(self.mean, self.scale, self.weight[labels], self.bias[labels])
+        kept = list(labels)
+        return Discriminant(self.mean, self.scale, self.weight[kept], self.bias[kept])
 
     def folded(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Weight ``(labels, values)`` and bias ``(labels,)`` of one layer that does it all."""

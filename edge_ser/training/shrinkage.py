@@ -81,14 +81,12 @@ def fit_shrunken(
     groups: Sequence[Hashable],
     n: int,
     seed: int,
-    *,
-    judged: NDArray[np.bool_] | None = None,
-    among: slice = slice(None),
+    among: range | None = None,
 ) -> Shrunken:
     """The shrinkage and temperature under which clips left out are least surprising.
 
     They are chosen together, by the mean log probability of the right label over inner folds
-    of the training clips, and the discriminants are then fitted on all of them.
+    of the training clips (those of ``among``), and the discriminants are then fitted on all.
 
     Args:
         voices: ``(clips, voices, values)``: each clip and its copies. All are learnt from;
@@ -98,28 +96,29 @@ def fit_shrunken(
             clips are new, the clips themselves where they are known.
         n: number of labels.
         seed: of the inner folds.
-        judged: ``(clips,)`` the clips whose surprise counts; all by default.
-        among: the labels that these can have; the discriminants keep only those.
+        among: labels in a row, of which one is known to be right: only their clips are judged,
+            and the discriminants keep only those; all by default.
 
     Raises:
-        InputError: no group can be left out without a label losing all its clips.
+        InputError: no group with a clip to judge can be left out without a label losing all its
+            clips.
     """
     inner = _inner_folds(groups, seed)
     surprise = np.zeros((len(SHRINKAGES), len(TEMPERATURES)))
-    counts = np.ones(len(truth), np.bool_) if judged is None else judged
-    compared, first = False, among.start or 0
+    kept = range(n) if among is None else among
+    judged = np.isin(truth, kept)
+    compared = False
     for index in np.unique(inner):
-        left = inner == index
-        if len(np.unique(truth[~left])) < n:
+        learnt = inner != index
+        left = ~learnt & judged
+        if len(np.unique(truth[learnt])) < n or not left.any():
             continue  # nothing fitted without one of the labels could be compared
-        heard = left & counts
-        if not heard.any():
-            continue
-        judges = shrunken(*_spread(voices[~left], truth[~left]), n, SHRINKAGES)
+        judges = shrunken(*_spread(voices[learnt], truth[learnt]), n, SHRINKAGES)
         compared = True
+        right = truth[left] - kept.start
         for row, judge in enumerate(judges):
-            logits = _heard(judge, voices[heard])[:, among]
-            surprise[row] += [_surprise(logits / t, truth[heard] - first) for t in TEMPERATURES]
+            logits = _heard(judge.among(kept), voices[left])
+            surprise[row] += [_surprise(logits / t, right) for t in TEMPERATURES]
     if not compared:
         raise InputError(
             "the linear classifier cannot choose its shrinkage: with any part of the training "
@@ -128,7 +127,7 @@ def fit_shrunken(
     best_row, best_column = np.unravel_index(surprise.argmin(), surprise.shape)
     share, temperature = SHRINKAGES[best_row], TEMPERATURES[best_column]
     (judge,) = shrunken(*_spread(voices, truth), n, (share,))
-    return Shrunken(judge.softened(temperature).among(among), share, temperature)
+    return Shrunken(judge.softened(temperature).among(kept), share, temperature)
 
 
 def _spread(

@@ -130,4 +130,4 @@ def test_the_teacher_alone_is_the_default(capsys: pytest.CaptureFixture[str]) ->
     assert main(["distill", "--help"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "weight of the labels; 0 leaves it out (default: 0)" in told
-    assert "weight of the encoder's states, frame by frame; 0 leaves it out (default: 1)" in told
+    assert "weight of the encoder's states, frame by frame; 0 leaves it out (default: 2)" in told
