@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ser.calibration import METHODS
 from edge_ser.calibration.confidence import fit_temperature, softmax
 from edge_ser.cli.bounds import whole
 from edge_ser.cli.options import corpus_folders
@@ -46,6 +47,9 @@ def main() -> int:
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", action="append", required=True, metavar="CORPUS=DIR")
     parser.add_argument("--context", type=whole(1), metavar="N", help="as of edge-ser convert")
+    parser.add_argument(
+        "--calibration-method", default="minmax", choices=METHODS, help="as of edge-ser convert"
+    )
     options = parser.parse_args()
     numbers = {
         int(path.parent.name.removeprefix("fold")): path
@@ -62,7 +66,7 @@ def main() -> int:
             for name, folder in corpus_folders(options.data).items()
             for clip in load_corpus(name, folder).clips
         ]
-        report = measure(checkpoints, clips, options.context)
+        report = measure(checkpoints, clips, options.context, options.calibration_method)
     except EdgeSerError as error:
         print(f"crossval: {error}", file=sys.stderr)
         return error.exit_status
@@ -72,7 +76,10 @@ def main() -> int:
 
 
 def measure(
-    checkpoints: list[Path], clips: list[Clip], context: int | None = None
+    checkpoints: list[Path],
+    clips: list[Clip],
+    context: int | None = None,
+    method: str = "minmax",
 ) -> dict[str, Any]:
     """Figures of all folds, pooled over their test clips."""
     rows: dict[str, list[tuple[int, Clip, dict[str, float]]]] = defaultdict(list)
@@ -88,7 +95,9 @@ def measure(
         test = [clip for clip in known if clip.speaker in tested]
         with tempfile.TemporaryDirectory() as folder:
             pack = Path(folder) / "pack"
-            request = Request("fold", "0", train, tuple(FORMS.values()), precision="int8")
+            request = Request(
+                "fold", "0", train, tuple(FORMS.values()), precision="int8", method=method
+            )
             convert(checkpoint, request, pack, ignore_gates=True)
             for precision in FORMS:
                 found = evaluate(Recognizer.open(pack, precision=precision), test)
