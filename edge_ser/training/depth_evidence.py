@@ -39,10 +39,12 @@ class DepthEvidence:
         deviation: ``(votes,)``, of what it says of single moments.
         domains: the corpora that have votes of their own, in order; one name for all of them
             where they share their votes.
-        shrinkages: chosen among the training speakers, of the fits whose mean tells the labels of
-            each domain apart: first the one on all clips, then the one on its own.
+        shrinkages: of each domain, chosen among the training speakers, of the fits whose mean
+            tells its labels apart: the one on all clips, then the one on its own, which is
+            missing where they are too few or there is one domain.
         temperatures: chosen with them; the logits of each fit are divided by its own.
-        level: shrinkage and temperature of the fit that tells the domains apart; None for one.
+        level: shrinkage and temperature of the fit that tells the domains apart; None where
+            there is only one.
     """
 
     weight: NDArray[np.float64]
@@ -100,8 +102,9 @@ def fit_depth_evidence(
     fitted to them more than its features. Discriminants with much shrinkage, on features of
     every depth, err in other clips than it does. If every corpus has clips of two speakers of
     every label, each has votes of its own. What tells its labels apart is the mean of two fits,
-    with the covariance of its own clips, which are few, and with that of all, which vary
-    otherwise; what tells it from the others is fitted on all clips.
+    one with the covariance of its own clips, which are few, one with that of all, which vary
+    otherwise (the latter alone where its own cannot be fitted); what tells it from the others
+    is fitted on all clips.
 
     Args:
         clips: of training speakers; those with another label are passed over.
