@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +18,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _OPEN_PATHS = ("/healthz", "/readyz")
+_LARGEST_BODY = 64 * 1024
+_PATIENCE_S = 1.0
 
 
 def is_loopback(host: str) -> bool:
@@ -69,9 +73,14 @@ class Guard:
                 return
             kind = "websocket.http.response"
         else:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(_take_in(receive), _PATIENCE_S)
             kind = "http.response"
         body = f'{{"error":"{reason}"}}'.encode()
-        headers = [(b"content-type", b"application/json")]
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+        ]
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         await send({"type": f"{kind}.start", "status": status, "headers": headers})
@@ -94,6 +103,20 @@ class Guard:
         if hmac.compare_digest(given.encode(), self._token.encode()):
             return None
         return 401, "wrong or missing token: send Authorization: Bearer TOKEN or ?token=TOKEN"
+
+
+async def _take_in(receive: Receive) -> None:
+    """The body of a request that is refused, as far as it is small.
+
+    A connection that is closed with unread bytes in it is reset, and its client may never read
+    why it was refused.
+    """
+    left = _LARGEST_BODY
+    while left > 0:
+        message = await receive()
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
+        left -= len(message.get("body", b""))
 
 
 def _is_own(origin: str, host: str) -> bool:

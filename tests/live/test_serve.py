@@ -177,6 +177,15 @@ def test_another_page_may_not_listen_in(served: Served) -> None:
     assert served.get("/v1/state", Host="evil.example")[0] == 403
 
 
+def test_why_it_was_refused_can_be_read_behind_a_body(served: Served) -> None:
+    """Closed with unread bytes in it the connection would be reset, now and then."""
+    body = b'{"hold":true}' + b" " * 60_000
+    for _ in range(30):
+        status, told = served.get("/v1/hold", body, Origin="http://evil.example")
+        assert status == 403
+        assert b"wrong origin" in told
+
+
 def test_the_token_is_asked_for(recognizer: Recognizer) -> None:
     it = Served(Service(recognizer), token="correct horse", loopback=False)
     try:
