@@ -175,11 +175,17 @@ def _calibration(
     mine = kept({"recipe": recipe.to_dict(), "teacher": teacher})
     for path in sorted(out.glob("fold*/checkpoint.safetensors")):
         training = read_description(path)["training"]
-        # Evidence that was fitted before it was the mean of two fits has one shrinkage.
-        if kept(training) != mine or "shrinkage" in (training.get("depth_evidence") or {}):
+        if kept(training) != mine:
             raise UsageError(
                 f"{path.parent} was trained by another recipe than this one, so the calibration "
                 f"of {out} does not fit: give the same flags, or another --out"
+            )
+        # Evidence that was fitted before it was the mean of two fits has one shrinkage.
+        if "shrinkage" in (training.get("depth_evidence") or {}):
+            raise UsageError(
+                f"the evidence of the depths in {path.parent} was fitted by an older edge-ser, so "
+                f"the calibration of {out} does not fit; run the cross-validation again with "
+                "--resume, which keeps what was trained, then --fold all"
             )
     calibration: dict[str, Any] | None = report.get("calibration")
     return calibration

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ for package in ("lightning_fabric", "audiomentations", "sklearn", "soundfile", "
     pytest.importorskip(package)
 
 from edge_ser.cli import main
-from edge_ser.models.checkpoint import load_student
+from edge_ser.cli.main import build_parser
+from edge_ser.cli.train_student import recipe_of
+from edge_ser.labels import SIX_LABELS
+from edge_ser.models.checkpoint import load_student, save_student
 
 FAST = ("--size", "small", "--workers", "1", "--voices", "1", "--learning-rate", "0.005")
 
@@ -75,6 +79,12 @@ def test_a_student_is_distilled_fold_by_fold_and_then_from_everyone(
     assert "made with evidence of the depths" in capsys.readouterr().err
     assert run(distill, corpus, tmp_path / "run", *everyone, "--label", "0.5") == 2
     assert "fold0 was trained by another recipe than this one" in capsys.readouterr().err
+    older = tmp_path / "run" / "fold0" / "checkpoint.safetensors"
+    checkpoint = load_student(older)
+    fitted = {"depth_evidence": {"domains": ["emodb"], "shrinkage": 0.5, "temperature": 1.0}}
+    save_student(replace(checkpoint, training={**checkpoint.training, **fitted}), older)
+    assert run(distill, corpus, tmp_path / "run", *everyone) == 2
+    assert "fold0 was fitted by an older edge-ser" in capsys.readouterr().err
     # But what was trained serves both: only the evidence is left away.
     before = load_student(tmp_path / "run" / "fold1" / "checkpoint.safetensors").training
     again = (*flags, "--epochs", "8", "--no-depth-evidence", "--resume")
@@ -124,6 +134,23 @@ def test_what_cannot_be_distilled_is_told(
     idle = ("--label", "0", "--verdict", "0", "--evidence", "0", "--states", "0")
     assert run(distill, corpus, tmp_path, *FAST, "--layers", "0", *idle) == 2
     assert "nothing to learn" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "taught", "defaults"),
+    [("distill", True, (16, 6e-3, 32)), ("train student", False, (8, 2e-3, 40))],
+)
+def test_each_way_of_learning_has_its_steps_unless_told(
+    verb: str, taught: bool, defaults: tuple[int, float, int]
+) -> None:
+    def steps(*flags: str) -> tuple[int, float, int]:
+        arguments = [*verb.split(), "--data", "emodb=x", "--out", "y", *flags]
+        recipe = recipe_of(build_parser(arguments).parse_args(arguments), SIX_LABELS, taught)
+        return recipe.batch_size, recipe.fit.learning_rate, recipe.fit.epochs
+
+    assert steps() == defaults
+    told = ("--batch-size", "4", "--learning-rate", "0.1", "--epochs", "3")
+    assert steps(*told) == (4, 0.1, 3)
 
 
 def test_the_teacher_alone_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
