@@ -41,8 +41,9 @@ ROWS: dict[str, tuple[str, ...]] = {
 """Rows of the table and the command of each.
 
 `labels-only` is `distilled` with labels in the teacher's place, at a rate that was chosen for
-learning states; `no-verdicts`, which has no labels either, finds its last layer in closed form. `plain` is what `train student`
-does by default, with a recipe of its own and speakers held back to choose the epoch.
+learning states; `no-verdicts`, which has no labels either, finds its last layer in closed form.
+`plain` is what `train student` does by default, with a recipe of its own and speakers held back to
+choose the epoch.
 """
 
 
