@@ -15,6 +15,7 @@ import json
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,13 @@ def main() -> int:
     )
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", action="append", required=True, metavar="CORPUS=DIR")
+    parser.add_argument(
+        "--extra",
+        action="append",
+        default=[],
+        metavar="CORPUS=DIR",
+        help="a corpus that was trained on only: ranges come from it too, as in the training",
+    )
     parser.add_argument("--context", type=whole(1), metavar="N", help="as of edge-ser convert")
     parser.add_argument(
         "--calibration-method", default="minmax", choices=METHODS, help="as of edge-ser convert"
@@ -61,12 +69,8 @@ def main() -> int:
         print(f"{options.run}: holds no cross-validation (fold0/, fold1/, …)", file=sys.stderr)
         return 2
     try:
-        clips = [
-            clip
-            for name, folder in corpus_folders(options.data).items()
-            for clip in load_corpus(name, folder).clips
-        ]
-        report = measure(checkpoints, clips, options.context, options.calibration_method)
+        clips, extra = _clips(options.data), _clips(options.extra)
+        report = measure(checkpoints, clips, options.context, options.calibration_method, extra)
     except EdgeSerError as error:
         print(f"crossval: {error}", file=sys.stderr)
         return error.exit_status
@@ -75,13 +79,27 @@ def main() -> int:
     return 0
 
 
+def _clips(values: list[str]) -> list[Clip]:
+    return [
+        clip
+        for name, folder in corpus_folders(values).items()
+        for clip in load_corpus(name, folder).clips
+    ]
+
+
 def measure(
     checkpoints: list[Path],
     clips: list[Clip],
     context: int | None = None,
     method: str = "minmax",
+    extra: Sequence[Clip] = (),
 ) -> dict[str, Any]:
-    """Figures of all folds, pooled over their test clips."""
+    """Figures of all folds, pooled over their test clips.
+
+    Args:
+        clips: of all corpora that were tested on.
+        extra: of corpora that were trained on only.
+    """
     rows: dict[str, list[tuple[int, Clip, dict[str, float]]]] = defaultdict(list)
     protocol, labels, reach = _checked(checkpoints, clips), (), 0
     for fold, path in enumerate(checkpoints):
@@ -90,9 +108,7 @@ def measure(
             checkpoint = checkpoint.reaching(context)
         labels, reach = checkpoint.student.config.labels, checkpoint.student.config.context
         tested = set(checkpoint.training["test_speakers"])
-        known = [clip for clip in clips if clip.label in labels]
-        train = [clip for clip in known if clip.speaker not in tested]
-        test = [clip for clip in known if clip.speaker in tested]
+        train, test = _parted(clips, extra, labels, tested)
         with tempfile.TemporaryDirectory() as folder:
             pack = Path(folder) / "pack"
             request = Request(
@@ -116,6 +132,15 @@ def measure(
         "cross_validation_float": _figures(rows["fp32"], labels, protocol, "float"),
         "label_agreement": float(np.mean(same)),
     }
+
+
+def _parted(
+    clips: Sequence[Clip], extra: Sequence[Clip], labels: tuple[str, ...], tested: set[str]
+) -> tuple[list[Clip], list[Clip]]:
+    """Clips that ranges come from, none of them of a tested speaker, and clips to test on."""
+    known = [clip for clip in (*clips, *extra) if clip.label in labels]
+    train = [clip for clip in known if clip.speaker not in tested]
+    return train, [clip for clip in clips if clip.speaker in tested and clip.label in labels]
 
 
 def _checked(checkpoints: list[Path], clips: list[Clip]) -> str:

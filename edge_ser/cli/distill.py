@@ -75,8 +75,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
     train.need_training_packages()
-    from dataclasses import replace
-
     from edge_ser.cli import train_student
     from edge_ser.errors import UsageError
     from edge_ser.training.linear_teacher import LinearTeacher
@@ -86,12 +84,9 @@ def execute(options: argparse.Namespace) -> int:
         flags = ", ".join(f"--{name}" for name in LESSONS)
         raise UsageError(f"nothing to learn: every lesson weighs 0; raise one of {flags}")
 
-    def without_label(labelled: set[Clip]) -> list[Clip]:
-        # Clips of other classes have no label to teach, but they are speech of the right speakers.
-        others = [clip for clip in train.all_clips(options.data) if clip not in labelled]
-        return others + [replace(clip, label="") for clip in train.all_clips(options.unlabelled)]
-
-    labels, tested, extra, folds, chosen = train.selection(options, without_label)
+    labels, tested, extra, folds, chosen = train.selection(
+        options, lambda labelled: heard_only(options, labelled)
+    )
 
     def teacher_of(bank: FeatureBank) -> Teacher:
         return LinearTeacher.listen(
@@ -110,3 +105,15 @@ def execute(options: argparse.Namespace) -> int:
     else:
         train.show(report)
     return 0
+
+
+def heard_only(options: argparse.Namespace, labelled: set[Clip]) -> list[Clip]:
+    """What is learnt from without its label: clips of other classes, and of ``--unlabelled``.
+
+    Clips of classes that are not asked for are speech of the right speakers all the same.
+    """
+    from dataclasses import replace
+
+    given = [*train.all_clips(options.data), *train.all_clips(options.extra)]
+    others = [clip for clip in given if clip not in labelled]
+    return others + [replace(clip, label="") for clip in train.all_clips(options.unlabelled)]

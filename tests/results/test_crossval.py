@@ -12,7 +12,7 @@ pytest.importorskip("onnx", reason="the converter needs onnx")
 
 from making.students import random_student
 
-from benchmarks.crossval import _checked, _confidence, _resampled
+from benchmarks.crossval import _checked, _confidence, _parted, _resampled
 from edge_ser.corpora import Clip
 from edge_ser.errors import InputError
 from edge_ser.frontend import LogMelSpec
@@ -67,6 +67,14 @@ def test_folds_that_do_not_belong_together_or_lack_clips_are_told(tmp_path: Path
     paths += checkpoints(tmp_path, {2: ["c"]}, "speaker-independent")
     with pytest.raises(InputError, match=r"fold2: its labels or protocol are not those of"):
         _checked(paths, clips("a", "b", "c"))
+
+
+def test_ranges_come_from_corpora_that_were_only_trained_on_too() -> None:
+    tested, extra = clips("a", "b"), clips("c")
+    boredom = Clip(Path("d.wav"), "emodb", "d", "boredom", "")
+    train, test = _parted([*tested, boredom], [*extra, boredom], LABELS, {"b"})
+    assert [clip.speaker for clip in train] == ["a", "c"]
+    assert [clip.speaker for clip in test] == ["b"]
 
 
 def test_what_other_speakers_would_change() -> None:
