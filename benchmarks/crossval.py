@@ -147,10 +147,16 @@ def _checked(checkpoints: list[Path], clips: list[Clip]) -> str:
     """The protocol, in words: ``4-fold …``, or the folds by number where not all are there.
 
     Raises:
-        InputError: the folds are not of one kind, or ``clips`` lack speakers of a test part.
+        InputError: the folds are not of one kind or not of speakers, or ``clips`` lack speakers
+            of a test part.
     """
     facts = [read_description(path) for path in checkpoints]
     labels, protocol = facts[0]["config"]["labels"], facts[0]["training"]["protocol"]
+    if protocol == "random":
+        raise InputError(
+            f"{checkpoints[0].parent}: its folds are random, so speakers of test clips were heard "
+            "in training; train with --protocol speaker-independent or leave-one-speaker-out"
+        )
     given = {clip.speaker for clip in clips if clip.label in labels}
     tested: set[str] = set()
     for path, fact in zip(checkpoints, facts, strict=True):

@@ -76,8 +76,8 @@ def calibrate(unheard: Unheard, source: str) -> Calibration:
     """Temperatures, the threshold and what they are worth.
 
     What is stored is fitted on all clips. Every figure of the result comes from temperatures
-    fitted without the clip's own group, so it speaks for people that nobody has heard; with
-    one group only it cannot, and ``source`` says so.
+    fitted without the clip's own group (``ece_before`` from none), so it speaks for people that
+    nobody has heard; with one group only it cannot, and ``source`` says so.
 
     Args:
         source: what was measured on, for the pack.

@@ -66,8 +66,8 @@ class Gates:
         mean_score_error: largest mean error of a final probability.
         worst_score_error: largest error of any probability in any step: what goes wrong in few
             steps, such as a state that is not reset or a range that loud speech leaves, moves no
-            mean. Honest INT8 forms of four students were 0.03 to 0.14 away in the worst of
-            some thousand steps.
+            mean. Sound INT8 forms were 0.03 to 0.26 away in the worst of some thousand steps,
+            students with votes of a corpus, whose logits are larger, the most.
     """
 
     agreement: float = 0.95

@@ -77,6 +77,7 @@ def execute(options: argparse.Namespace) -> int:
     train.need_training_packages()
     from edge_ser.cli import train_student
     from edge_ser.errors import UsageError
+    from edge_ser.files import check_writable
     from edge_ser.training.linear_teacher import LinearTeacher
 
     weights = DistillWeights(**{name: getattr(options, name) for name in LESSONS})
@@ -87,6 +88,7 @@ def execute(options: argparse.Namespace) -> int:
     labels, tested, extra, folds, chosen = train.selection(
         options, lambda labelled: heard_only(options, labelled)
     )
+    check_writable(options.out / "results.json")
 
     def teacher_of(bank: FeatureBank) -> Teacher:
         return LinearTeacher.listen(

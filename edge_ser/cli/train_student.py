@@ -109,7 +109,9 @@ def run(
     teacher = teacher_of(bank) if teacher_of else None
     if options.fold == "all":
         folder = options.out / "all"
-        calibration = _calibration(options.out, recipe, teacher.facts() if teacher else None)
+        corpora = {clip.corpus for clip in tested}
+        facts = teacher.facts() if teacher else None
+        calibration = _calibration(options.out, recipe, facts, corpora)
         train_everything(
             recipe, bank, clips, calibration, folder, teacher=teacher, resume=options.resume
         )
@@ -134,17 +136,18 @@ def run(
 
 
 def _calibration(
-    out: Path, recipe: StudentRecipe, teacher: dict[str, Any] | None
+    out: Path, recipe: StudentRecipe, teacher: dict[str, Any] | None, corpora: set[str]
 ) -> dict[str, Any] | None:
     """Temperature of the cross-validation in the same folder, if there was one.
 
     Args:
         teacher: facts of the teacher.
+        corpora: given to test on.
 
     Raises:
         UsageError: it was made of students with, or without, evidence of the depths, unlike
-            this one, or of other labels, or by another recipe, or its test speakers were heard
-            in training: it says nothing of how sure this one may be.
+            this one, or of other labels or corpora, or by another recipe, or its test speakers
+            were heard in training: it says nothing of how sure this one may be.
     """
     from edge_ser.errors import UsageError
     from edge_ser.models.checkpoint import read_description
@@ -164,6 +167,12 @@ def _calibration(
         raise UsageError(
             f"the cross-validation in {out} is of the labels {', '.join(report['labels'])} and "
             f"{report['protocol']} folds; its calibration does not fit: give another --out"
+        )
+    if set(report["corpora"]) != corpora:
+        raise UsageError(
+            f"the cross-validation in {out} tested {', '.join(sorted(report['corpora']))}, not "
+            f"{', '.join(sorted(corpora))}; its calibration does not fit: give the same --data, "
+            "or another --out"
         )
 
     def kept(training: dict[str, Any]) -> Any:

@@ -276,8 +276,8 @@ def validation_split(
         held.update(order[: min(max(1, round(share * len(order))), len(order) - 1)])
     if not held:
         raise UsageError(
-            "no speaker can be held back for validation where there is one to train on; use "
-            "--validation 0"
+            "no speaker can be held back for validation where there is one to train on; give "
+            "clips of more speakers"
         )
     return (
         tuple(clip for clip in clips if clip.speaker not in held),

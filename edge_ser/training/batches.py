@@ -45,7 +45,10 @@ class Batch:
 
 
 class ClipBatches:
-    """Draws random voices, rooms, crops and masks of training clips, balanced over the labels.
+    """Draws random voices, rooms, crops and masks of training clips, rare labels more often.
+
+    A label of a corpus is drawn as often as the square root of its clips is large, and clips
+    without a label at a share of that.
 
     Long silence around the speech is cut. A clip longer than ``frames`` is cropped at random;
     a shorter one is placed at random in digital silence, as live speech lies in a stream.

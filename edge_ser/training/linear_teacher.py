@@ -30,6 +30,7 @@ from edge_ser.training.student import StudentLoss
 __all__ = ["LinearTeacher"]
 
 _INNER_FOLDS = 6
+_DEALS = 100  # of the speakers to those folds, until every label is in two
 _SPAN_S = 3.0  # the teacher forgets as the student's memory does
 
 Loss = Callable[[nn.Module, Batch, np.random.Generator], Tensor]
@@ -233,7 +234,14 @@ class LinearTeacher:
     def _inner_folds(self, clips: Sequence[Clip], labelled: Sequence[Clip]) -> dict[str, int]:
         """Which classifiers judge each speaker: those of a fold that has not heard them."""
         speakers = sorted({clip.speaker for clip in labelled})
-        random.Random(self.seed).shuffle(speakers)
-        fold_of = {speaker: index % _INNER_FOLDS for index, speaker in enumerate(speakers)}
+        of_label = [{c.speaker for c in labelled if c.label == label} for label in self.labels]
+        rng = random.Random(self.seed)
+        for _ in range(_DEALS):
+            rng.shuffle(speakers)
+            fold_of = {speaker: index % _INNER_FOLDS for index, speaker in enumerate(speakers)}
+            # The few speakers of a rare label may be dealt to one fold, which leaves its
+            # classifiers none to learn from.
+            if all(len(who) < 2 or len({fold_of[s] for s in who}) > 1 for who in of_label):
+                break
         # Nobody has heard a speaker without labels; any fold will do.
         return {clip.speaker: fold_of.get(clip.speaker, 0) for clip in clips}

@@ -40,7 +40,9 @@ def test_two_corpora_whose_errors_cancel_are_told_apart() -> None:
         assert found["corpora"][name]["ece_after"] == pytest.approx(0.1, abs=0.02)
 
 
-def checkpoints(run: Path, tested: dict[int, list[str]], protocol: str = "random") -> list[Path]:
+def checkpoints(
+    run: Path, tested: dict[int, list[str]], protocol: str = "speaker-independent"
+) -> list[Path]:
     paths = []
     for fold, speakers in tested.items():
         training = {"protocol": protocol, "test_speakers": speakers}
@@ -56,17 +58,23 @@ def clips(*speakers: str) -> list[Clip]:
 
 def test_a_missing_fold_is_no_smaller_cross_validation(tmp_path: Path) -> None:
     paths = checkpoints(tmp_path, {0: ["a"], 2: ["b"], 10: ["c"]})
-    assert _checked(paths, clips("a", "b", "c")) == "3-fold random"
-    assert _checked(paths, clips("a", "b", "c", "d")) == "folds 0, 2, 10 alone, random"
+    assert _checked(paths, clips("a", "b", "c")) == "3-fold speaker-independent"
+    assert _checked(paths, clips("a", "b", "c", "d")) == "folds 0, 2, 10 alone, speaker-independent"
 
 
 def test_folds_that_do_not_belong_together_or_lack_clips_are_told(tmp_path: Path) -> None:
     paths = checkpoints(tmp_path, {0: ["a"], 1: ["b"]})
     with pytest.raises(InputError, match=r"fold1: no clip of its test speaker b; give --data"):
         _checked(paths, clips("a"))
-    paths += checkpoints(tmp_path, {2: ["c"]}, "speaker-independent")
+    paths += checkpoints(tmp_path, {2: ["c"]}, "leave-one-speaker-out")
     with pytest.raises(InputError, match=r"fold2: its labels or protocol are not those of"):
         _checked(paths, clips("a", "b", "c"))
+
+
+def test_random_folds_say_nothing_of_strangers(tmp_path: Path) -> None:
+    paths = checkpoints(tmp_path, {0: ["a", "b"], 1: ["a", "b"]}, "random")
+    with pytest.raises(InputError, match="fold0: its folds are random"):
+        _checked(paths, clips("a", "b"))
 
 
 def test_ranges_come_from_corpora_that_were_only_trained_on_too() -> None:

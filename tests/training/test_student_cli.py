@@ -26,7 +26,12 @@ FAST = ("--size", "small", "--workers", "1", "--voices", "1", "--learning-rate",
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from making.pitched import emotions_by_pitch
 
-    return emotions_by_pitch(tmp_path_factory.mktemp("corpus") / "emodb", "abcd")
+    soundfile = pytest.importorskip("soundfile")
+    folder = emotions_by_pitch(tmp_path_factory.mktemp("corpus") / "emodb", "abcd")
+    for speaker in ("03", "08", "09", "10"):  # a class that is not asked for, of every speaker
+        samples, rate = soundfile.read(folder / f"{speaker}a01Na.wav")
+        soundfile.write(folder / f"{speaker}a02La.wav", samples[400:], rate)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +84,12 @@ def test_a_student_is_distilled_fold_by_fold_and_then_from_everyone(
     assert "made with evidence of the depths" in capsys.readouterr().err
     assert run(distill, corpus, tmp_path / "run", *everyone, "--label", "0.5") == 2
     assert "fold0 was trained by another recipe than this one" in capsys.readouterr().err
+    results = tmp_path / "run" / "results.json"
+    wider = {**report, "corpora": {**report["corpora"], "ravdess": {}}}
+    results.write_text(json.dumps(wider))
+    assert run(distill, corpus, tmp_path / "run", *everyone) == 2
+    assert "tested emodb, ravdess, not emodb" in capsys.readouterr().err
+    results.write_text(json.dumps(report))
     older = tmp_path / "run" / "fold0" / "checkpoint.safetensors"
     checkpoint = load_student(older)
     fitted = {"depth_evidence": {"domains": ["emodb"], "shrinkage": 0.5, "temperature": 1.0}}
@@ -91,7 +102,10 @@ def test_a_student_is_distilled_fold_by_fold_and_then_from_everyone(
     assert run(distill, corpus, tmp_path / "run", *again) == 0
     captured = capsys.readouterr()
     assert "epoch 8/8" not in captured.err
-    assert json.loads(captured.out)["depth_evidence"] is False
+    report = json.loads(captured.out)
+    assert report["depth_evidence"] is False
+    # No lesson taught its last layer a label: what it knows, it was fitted to.
+    assert report["corpora"]["emodb"]["mean"]["uar"] > 0.6
     after = load_student(tmp_path / "run" / "fold1" / "checkpoint.safetensors").training
     assert (before["depth_evidence"] or {}).get("domains") in (None, ["emodb"])
     assert after["depth_evidence"] is None
