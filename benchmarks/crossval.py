@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ser.calibration import METHODS
-from edge_ser.calibration.confidence import fit_temperature, softmax
+from edge_ser.calibration.confidence import cross_calibrated, softmax
 from edge_ser.cli.bounds import whole
 from edge_ser.cli.options import corpus_folders
 from edge_ser.converters.convert import Request, convert
@@ -248,10 +248,7 @@ def _confidence(
     truth = np.array([labels.index(clip.label) for _, clip, _ in rows])
     logits = np.log(np.array([[max(f[label], 1e-9) for label in labels] for _, _, f in rows]))
     fold = np.array([index for index, _, _ in rows])
-    chances = np.empty_like(logits)
-    for held in np.unique(fold):
-        fitted = fit_temperature(logits[fold != held], truth[fold != held].tolist(), "")
-        chances[fold == held] = softmax(logits[fold == held] / fitted.temperature)
+    chances = cross_calibrated(logits, truth, fold)
     right = chances.argmax(axis=1) == truth
     sure = np.argsort(-chances.max(axis=1))[: round(0.8 * len(right))]
     corpus = np.array([clip.corpus for _, clip, _ in rows])

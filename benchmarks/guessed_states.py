@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lacking = sorted(set(checkpoint.training["corpora"]) - {clip.corpus for clip in heard})
         if lacking:
             raise InputError(f"it learnt from {lacking[0]} too: give --data {lacking[0]}=DIR")
-        scale = _scale(states, heard)
+        scale = StateScale.over(states.values[clip][0] for clip in heard)
         groups: dict[tuple[str, str], list[Clip]] = defaultdict(list)
         for clip in clips:
             groups[clip.corpus, "test" if clip.speaker in tested else "training"].append(clip)
@@ -119,13 +119,6 @@ def _distiller(checkpoint: Checkpoint, path: Path) -> Distiller:
     )
     distiller.load_state_dict(best)
     return distiller.eval()
-
-
-def _scale(states: EncoderStates, clips: Sequence[Clip]) -> StateScale:
-    """Mean and deviation over all moments of ``clips`` in their own voices, as in training."""
-    moments = np.concatenate([states.values[clip][0] for clip in clips], axis=1)
-    moments = moments.astype(np.float32)
-    return StateScale(moments.mean(axis=1), moments.std(axis=1) + 1e-4)
 
 
 @torch.no_grad()

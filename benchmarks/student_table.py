@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_ser.calibration.confidence import softmax
 from edge_ser.errors import EdgeSerError, InputError, UsageError
 from edge_ser.files import write_text
 from edge_ser.metrics import score
@@ -124,10 +125,8 @@ def _figures(run: Path, folds: Sequence[str]) -> dict[str, Any]:
     for corpus in sorted({row["corpus"] for row in rows}):
         part = [row for row in rows if row["corpus"] == corpus]
         logits = np.array([row["logits"] for row in part])
-        chances = np.exp(logits - logits.max(axis=1, keepdims=True))
-        chances /= chances.sum(axis=1, keepdims=True)
         truth = [labels.index(row["label"]) for row in part]
-        uar[corpus] = score(truth, chances, labels).uar
+        uar[corpus] = score(truth, softmax(logits), labels).uar
     return {"uar": uar, "n": len(rows), "epochs": " ".join(sorted(epochs))}
 
 

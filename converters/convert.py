@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge_ser.audio import load_mono
 from edge_ser.calibration import RangeReport, activation_ranges, choose_clips, part_speakers
+from edge_ser.calibration.confidence import softmax
 from edge_ser.calibration.range_cache import cached_ranges, ranges_key
 from edge_ser.calibration.sensitivity import measure_sensitivity
 from edge_ser.converters.card import model_card
@@ -275,9 +276,7 @@ class _Conversion:
         found = {}
         for name, model in forms.items():
             final = np.stack([rows[-1] for rows in logits_of(model, mels, self._step_frames)])
-            chances = np.exp(final - final.max(axis=1, keepdims=True))
-            chances /= chances.sum(axis=1, keepdims=True)
-            found[name] = score(truth, chances, self._labels).to_dict()
+            found[name] = score(truth, softmax(final), self._labels).to_dict()
         return found
 
     def _check_against_torch(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,18 @@ class StateScale:
 
     mean: NDArray[np.float32]
     deviation: NDArray[np.float32]
+
+    @classmethod
+    def over(cls, clips: Iterable[NDArray[np.float16]]) -> StateScale:
+        """Over all moments of ``(layers, n, width)`` states of some clips."""
+        total, squares, count = np.float64(0), np.float64(0), 0
+        for clip in clips:
+            values = clip.astype(np.float64)
+            total, squares = total + values.sum(axis=1), squares + (values**2).sum(axis=1)
+            count += values.shape[1]
+        mean = total / count
+        deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0)) + 1e-4
+        return cls(np.float32(mean), np.float32(deviation))
 
     def __call__(self, states: NDArray[np.float16], layer: int) -> NDArray[np.float32]:
         """``(n, width)`` states of one layer, standardised."""

@@ -106,7 +106,8 @@ class LinearTeacher:
         Everything is fitted on ``clips``, the training clips of the fold. The verdict on a
         clip comes from a classifier that has not heard its speaker.
         """
-        scale = self._scale(clips)
+        # Of the clips in their own voices.
+        scale = StateScale.over(self.states.values[clip][0] for clip in clips)
         views, evidence_scale = self._views(clips, scale)
         distiller = Distiller(
             student,
@@ -125,17 +126,6 @@ class LinearTeacher:
             **vars(self.weights),
         )
         return distiller, loss
-
-    def _scale(self, clips: Sequence[Clip]) -> StateScale:
-        """Over all moments of ``clips`` in their own voices."""
-        total, squares, count = np.float64(0), np.float64(0), 0
-        for clip in clips:
-            values = self.states.values[clip][0].astype(np.float64)
-            total, squares = total + values.sum(axis=1), squares + (values**2).sum(axis=1)
-            count += values.shape[1]
-        mean = total / count
-        deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0)) + 1e-4
-        return StateScale(np.float32(mean), np.float32(deviation))
 
     def _views(
         self, clips: Sequence[Clip], scale: StateScale

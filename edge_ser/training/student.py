@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_ser.calibration.confidence import after_seconds
+from edge_ser.calibration.confidence import after_seconds, softmax
 from edge_ser.corpora import Clip
 from edge_ser.metrics import score
 from edge_ser.training.bank import FeatureBank
@@ -121,7 +121,5 @@ def mean_uar(logits: NDArray[np.float32], clips: Sequence[Clip], labels: tuple[s
     for corpus in sorted({clip.corpus for clip in clips}):
         rows = [row for row, clip in enumerate(clips) if clip.corpus == corpus]
         truth = [labels.index(clips[row].label) for row in rows]
-        exponent = np.exp(logits[rows] - logits[rows].max(axis=1, keepdims=True))
-        probabilities = exponent / exponent.sum(axis=1, keepdims=True)
-        values.append(score(truth, probabilities, labels).uar)
+        values.append(score(truth, softmax(logits[rows]), labels).uar)
     return float(np.mean(values))
