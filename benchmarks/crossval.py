@@ -66,7 +66,14 @@ def main() -> int:
     }
     checkpoints = [numbers[number] for number in sorted(numbers)]
     if len(checkpoints) < 2:
-        print(f"{options.run}: holds no cross-validation (fold0/, fold1/, …)", file=sys.stderr)
+        found = (
+            f"only {checkpoints[0].parent.name}" if checkpoints else "no checkpoint in fold0/, …"
+        )
+        print(
+            f"{options.run}: {found}; a cross-validation has two folds or more: run `edge-ser "
+            "distill` or `train student` without --fold",
+            file=sys.stderr,
+        )
         return 2
     try:
         clips, extra = _clips(options.data), _clips(options.extra)

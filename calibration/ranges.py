@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 
 import numpy as np
 import onnx
@@ -87,7 +87,7 @@ def activation_ranges(
 
     def flush() -> None:
         if collector is not None and pending[activations[0]]:
-            with redirect_stdout(sys.stderr):  # ONNX Runtime prints its progress
+            with redirect_stdout(StringIO()):  # ONNX Runtime prints a line for each
                 collector.collect(pending)
         for values in pending.values():
             values.clear()
@@ -119,7 +119,7 @@ def activation_ranges(
             raise InputError(f"activation {name} is not finite on calibration audio")
     ranges = {name: (lows[name], highs[name]) for name in activations}
     if collector is not None:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(StringIO()):
             results = collector.compute_collection_result()
         for name, found in results.items():
             low, high = float(found[0]), float(found[1])

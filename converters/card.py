@@ -32,6 +32,7 @@ def model_card(manifest: Manifest, report: dict[str, Any]) -> str:
             for name, facts in training["corpora"].items()
         ),
         "",
+        *_teacher(training),
         "Commercial use of this pack is "
         + (
             "allowed by these terms."
@@ -88,6 +89,21 @@ def _kind_of_speech(corpora: Mapping[str, Any]) -> str:
     if not unknown:
         return "All of it is acted speech."
     return f"All of it but {', '.join(unknown)}, recordings of one's own, is acted speech."
+
+
+def _teacher(training: Mapping[str, Any]) -> list[str]:
+    """Who taught the student, where anybody did."""
+    teacher, recipe = training.get("teacher"), training.get("recipe")
+    if not teacher:
+        return []
+    lessons = ", ".join(f"{name} {weight:g}" for name, weight in teacher["weights"].items())
+    fit = f", {recipe['fit']['epochs']} epochs, seed {recipe['fit']['seed']}" if recipe else ""
+    return [
+        f"Taught by {teacher['classifier']}, of `{teacher['encoder']}`, layers "
+        f"{', '.join(map(str, teacher['layers']))}. Lessons: {lessons}{fit}. Clips of labels that "
+        "this pack does not know were heard without their label.",
+        "",
+    ]
 
 
 def _accuracy(metrics: Any) -> list[str]:

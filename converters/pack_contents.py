@@ -90,6 +90,8 @@ def manifest_of(
             "train_speakers": training.get("train_speakers", []),
             "test_speakers": training.get("test_speakers", []),
             "corpora": corpora,
+            "teacher": training.get("teacher"),
+            "recipe": training.get("recipe"),
             "parameters": sum(p.numel() for p in checkpoint.student.parameters()),
             "depth_weights": [
                 round(float(weight), 4) for weight in checkpoint.student.depth_weights().detach()

@@ -145,7 +145,8 @@ def _confidence(manifest: Manifest) -> str:
         return section(
             "Confidence",
             "<p>Not calibrated: the checkpoint carries no verdicts on speakers that it was not "
-            "trained on. A cross-validation in the same folder gives them.</p>",
+            "trained on. All folds of <code>edge-ser distill</code>, then <code>--fold all</code> "
+            "with the same <code>--out</code>, give them.</p>",
         )
     return section(
         "Confidence",

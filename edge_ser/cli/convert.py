@@ -149,8 +149,8 @@ def execute(options: argparse.Namespace) -> int:
     )
     if report["confidence"] is None:
         print(
-            "  confidence is not calibrated and no event abstains: train with all folds, or with "
-            "validation speakers, so that the checkpoint knows how sure it may be"
+            "  confidence is not calibrated and no event abstains: run all folds of "
+            "`edge-ser distill`, then --fold all with the same --out, and convert that checkpoint"
         )
     for name, parity in report["parity"].items():
         print(

@@ -76,9 +76,10 @@ def execute(options: argparse.Namespace) -> int:
     """Do what ``options`` ask."""
     train.need_training_packages()
     from edge_ser.cli import train_student
+    from edge_ser.corpora.folds import apart_from
     from edge_ser.errors import UsageError
     from edge_ser.files import check_writable
-    from edge_ser.training.linear_teacher import LinearTeacher
+    from edge_ser.training.linear_teacher import LinearTeacher, check_speakers
 
     weights = DistillWeights(**{name: getattr(options, name) for name in LESSONS})
     if not any(vars(weights).values()):
@@ -88,6 +89,12 @@ def execute(options: argparse.Namespace) -> int:
     labels, tested, extra, folds, chosen = train.selection(
         options, lambda labelled: heard_only(options, labelled)
     )
+    if options.fold == "all":
+        check_speakers([*tested, *extra], labels)
+    else:  # of the last fold, too, before the first is trained
+        for fold in (folds[index] for index in chosen):
+            heard = [*fold.train, *apart_from(extra, fold.test)]
+            check_speakers(heard, labels, f"fold {fold.index}: ")
     check_writable(options.out / "results.json")
 
     def teacher_of(bank: FeatureBank) -> Teacher:

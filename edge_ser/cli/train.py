@@ -182,8 +182,9 @@ def selection(
     from edge_ser.training.progress import say
 
     labels = _labels(options.labels)
-    tested = _clips(options.data, labels)
-    extra = _clips(options.extra, labels)
+    others = "left out" if more is None else "heard without their label"
+    tested = _clips(options.data, labels, others)
+    extra = _clips(options.extra, labels, others)
     if more is not None:
         extra += more({*tested, *extra})
     folds: list[Fold] = make_folds(options.protocol, tested, options.folds, options.seed, labels)
@@ -266,7 +267,8 @@ def _labels(text: str) -> tuple[str, ...]:
         raise UsageError(f"--labels: {error}") from error
 
 
-def _clips(values: list[str], labels: tuple[str, ...]) -> list[Clip]:
+def _clips(values: list[str], labels: tuple[str, ...], fate: str) -> list[Clip]:
+    """Clips with one of ``labels``; ``fate`` is what becomes of the others, for the message."""
     from edge_ser.corpora import load_corpus
     from edge_ser.corpora.survey import EXPECTED_CLIPS, check_lengths
     from edge_ser.training.progress import say
@@ -284,7 +286,7 @@ def _clips(values: list[str], labels: tuple[str, ...]) -> list[Clip]:
         others = sorted({clip.label for clip in corpus.clips} - set(labels))
         if others:
             say(
-                f"{name}: {len(corpus.clips) - len(found)} clips of other labels are left out "
+                f"{name}: {len(corpus.clips) - len(found)} clips of other labels are {fate} "
                 f"({', '.join(others)})"
             )
         if len(corpus.clips) < EXPECTED_CLIPS[name]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edge_ser.cli.learning import given
@@ -112,27 +113,41 @@ def run(
         corpora = {clip.corpus for clip in tested}
         facts = teacher.facts() if teacher else None
         calibration = _calibration(options.out, recipe, facts, corpora)
-        train_everything(
-            recipe, bank, clips, calibration, folder, teacher=teacher, resume=options.resume
-        )
+        with _told_of_resume(options.out):
+            train_everything(
+                recipe, bank, clips, calibration, folder, teacher=teacher, resume=options.resume
+            )
         return {"checkpoint": str(folder / "checkpoint.safetensors")}
-    results = [
-        train_fold(
-            recipe,
-            bank,
-            folds[index],
-            extra,
-            options.out / f"fold{index}",
-            teacher=teacher,
-            resume=options.resume,
-        )
-        for index in chosen
-    ]
+    with _told_of_resume(options.out):
+        results = [
+            train_fold(
+                recipe,
+                bank,
+                folds[index],
+                extra,
+                options.out / f"fold{index}",
+                teacher=teacher,
+                resume=options.resume,
+            )
+            for index in chosen
+        ]
     report = summarise(results, labels, options.seed)
     report["depth_evidence"] = recipe.depth_evidence
     if len(results) == len(folds):
         write_text(options.out / "results.json", json.dumps(report, indent=1) + "\n")
     return report
+
+
+@contextmanager
+def _told_of_resume(out: Path) -> Iterator[None]:
+    """Say how an interrupted training goes on."""
+    from edge_ser.training.progress import say
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"interrupted; --resume goes on after the last whole epoch in {out}")
+        raise
 
 
 def _calibration(

@@ -27,13 +27,32 @@ from edge_ser.training.progress import say
 from edge_ser.training.semantic import EncoderStates, encoder_states
 from edge_ser.training.student import StudentLoss
 
-__all__ = ["LinearTeacher"]
+__all__ = ["LinearTeacher", "check_speakers"]
 
 _INNER_FOLDS = 6
 _DEALS = 100  # of the speakers to those folds, until every label is in two
 _SPAN_S = 3.0  # the teacher forgets as the student's memory does
 
 Loss = Callable[[nn.Module, Batch, np.random.Generator], Tensor]
+
+
+def check_speakers(clips: Sequence[Clip], labels: Sequence[str], of: str = "") -> None:
+    """Whether each speaker of training ``clips`` can be judged by what others say.
+
+    Args:
+        of: where the clips are trained on, for the message.
+
+    Raises:
+        InputError: naming a label of fewer than two speakers.
+    """
+    for label in labels:
+        speakers = sorted({clip.speaker for clip in clips if clip.label == label})
+        if len(speakers) < 2:
+            raise InputError(
+                f"{of}{label}: too few speakers to train on ({', '.join(speakers) or 'none'}); the "
+                "teacher judges each speaker by what others say, so every label needs two; give "
+                "more speakers, fewer --folds, another --seed, or leave it out of --labels"
+            )
 
 
 @dataclass(frozen=True)
@@ -175,18 +194,13 @@ class LinearTeacher:
             pooled: ``(voices, layers, width)`` of each, standardised by ``scale``.
             scale: of the states.
         """
+        check_speakers(clips, self.labels)
         labelled = [clip for clip in clips if clip.label in self.labels]
         truth = np.array([self.labels.index(clip.label) for clip in labelled])
         fold_of = self._inner_folds(clips, labelled)
         found: dict[Clip, list[Evidence]] = {}
         for index in range(_INNER_FOLDS):
             heard = [row for row, clip in enumerate(labelled) if fold_of[clip.speaker] != index]
-            for n, label in enumerate(self.labels):
-                if n not in truth[heard]:
-                    raise InputError(
-                        f"{label}: too few speakers; the teacher judges each speaker by what "
-                        "others say, so every label needs at least two training speakers"
-                    )
             vectors = np.concatenate([pooled[labelled[row]] for row in heard])
             answers = np.repeat(truth[heard], [len(pooled[labelled[row]]) for row in heard])
             judges = [

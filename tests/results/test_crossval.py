@@ -12,7 +12,7 @@ pytest.importorskip("onnx", reason="the converter needs onnx")
 
 from making.students import random_student
 
-from benchmarks.crossval import _checked, _confidence, _parted, _resampled
+from benchmarks.crossval import _checked, _confidence, _parted, _resampled, main
 from edge_ser.corpora import Clip
 from edge_ser.errors import InputError
 from edge_ser.frontend import LogMelSpec
@@ -69,6 +69,16 @@ def test_folds_that_do_not_belong_together_or_lack_clips_are_told(tmp_path: Path
     paths += checkpoints(tmp_path, {2: ["c"]}, "leave-one-speaker-out")
     with pytest.raises(InputError, match=r"fold2: its labels or protocol are not those of"):
         _checked(paths, clips("a", "b", "c"))
+
+
+def test_one_fold_is_no_cross_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for tested, says in (({}, "no checkpoint in fold0/"), ({3: ["a"]}, "only fold3")):
+        checkpoints(tmp_path, tested)
+        monkeypatch.setattr("sys.argv", ["crossval", str(tmp_path), "--data", "emodb=E"])
+        assert main() == 2
+        assert says in capsys.readouterr().err
 
 
 def test_random_folds_say_nothing_of_strangers(tmp_path: Path) -> None:

@@ -144,6 +144,36 @@ def test_a_plain_student_of_everyone_takes_its_own_epochs_but_no_other_recipe(
     assert "was trained by another recipe than this one" in capsys.readouterr().err
 
 
+def test_a_label_that_a_later_fold_lacks_is_told_before_the_first_is_trained(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "emodb"
+    shutil.copytree(corpus, folder)
+    for path in (*folder.glob("03a01T*"), *folder.glob("08a01T*")):
+        path.unlink()  # sadness of 09 and 10 is left, and each of them is tested once
+    alone = ("--protocol", "leave-one-speaker-out")
+    assert run(("distill",), folder, tmp_path / "run", *FAST, *alone) == 2
+    said = capsys.readouterr().err
+    assert "fold 2: sadness: too few speakers to train on (emodb:10)" in said
+    assert "fewer --folds, another --seed, or leave it out of --labels" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_training_says_how_it_goes_on(
+    corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ctrl_c(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edge_ser.training.run_student.fit", ctrl_c)
+    assert run(("train", "student"), corpus, tmp_path, *FAST, "--fold", "0") == 130
+    said = capsys.readouterr().err
+    assert f"interrupted; --resume goes on after the last whole epoch in {tmp_path}" in said
+
+
 def test_what_cannot_be_distilled_is_told(
     corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
