@@ -128,7 +128,8 @@ def measure(
                     (fold, clip, row["probabilities"])
                     for clip, row in zip(test, found.predictions, strict=True)
                 ]
-        print(f"{path.parent.name}: {len(test)} clips of {len(tested)} speakers", file=sys.stderr)
+        of = f"{len(tested)} speaker{'s' * (len(tested) != 1)}"
+        print(f"{path.parent.name}: {len(test)} clips of {of}", file=sys.stderr)
     same = [
         max(a, key=a.__getitem__) == max(b, key=b.__getitem__)
         for (_, _, a), (_, _, b) in zip(rows["int8"], rows["fp32"], strict=True)

@@ -96,11 +96,12 @@ def _teacher(training: Mapping[str, Any]) -> list[str]:
     teacher, recipe = training.get("teacher"), training.get("recipe")
     if not teacher:
         return []
-    lessons = ", ".join(f"{name} {weight:g}" for name, weight in teacher["weights"].items())
+    weights = {name: weight for name, weight in teacher["weights"].items() if weight}
+    lessons = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
     fit = f", {recipe['fit']['epochs']} epochs, seed {recipe['fit']['seed']}" if recipe else ""
     return [
-        f"Taught by {teacher['classifier']}, of `{teacher['encoder']}`, layers "
-        f"{', '.join(map(str, teacher['layers']))}. Lessons: {lessons}{fit}. Clips of labels that "
+        f"Teacher: {teacher['classifier']}; layers {', '.join(map(str, teacher['layers']))} of the "
+        f"frozen encoder `{teacher['encoder']}`. Lessons: {lessons}{fit}. Clips of labels that "
         "this pack does not know were heard without their label.",
         "",
     ]

@@ -27,6 +27,17 @@ def test_the_bundled_card_is_what_the_converter_writes(
     written = (open_pack(bundled_packs()[0]).path / "model-card.md").read_text()
     assert model_card(*bundled) == written
     assert "All of it is acted speech." in written
+    assert "layers 1, 2, 3 of the frozen encoder" in written
+    assert "Lessons: states 2, verdict 0.25, evidence 0.5, 32 epochs, seed 0." in written
+
+
+def test_a_student_without_a_teacher_has_a_card_too(
+    bundled: tuple[Manifest, dict[str, Any]],
+) -> None:
+    manifest, report = bundled
+    plain = {k: v for k, v in manifest.training.items() if k not in ("teacher", "recipe")}
+    for training in (plain, {**plain, "teacher": None}):  # older packs say nothing
+        assert "Teacher" not in model_card(replace(manifest, training=training), report)
 
 
 def test_recordings_of_ones_own_are_not_called_acted(
