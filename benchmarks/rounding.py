@@ -1,11 +1,12 @@
-r"""What it is worth to round the weights of an output together: INT8 for CPUs both ways.
+r"""What each kind of rounding is worth: INT8 for CPUs in three ways.
 
     python -m benchmarks.rounding runs/d/fold3/checkpoint.safetensors --context 32 \
         --data emodb=DIR --data ravdess=DIR
 
-One calibration, two roundings of the same network: every weight alone, and so that they make up
-for each other's errors (`converters/compensation.py`). Both are held against the float step over
-clips of the checkpoint's test speakers, step by step with real state; errors are of probabilities.
+One calibration, three roundings of the same network: every weight alone, so that they make up for
+each other's errors (`converters/compensation.py`), and with votes of the evidence in two roundings
+as well (`converters/finer_votes.py`). All are held against the float step over clips of the
+checkpoint's test speakers, step by step with real state; errors are of probabilities.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from edge_ser.cli.bounds import whole
 from edge_ser.cli.options import corpus_folders
 from edge_ser.converters.covariances import input_covariances
 from edge_ser.converters.cpu_step import build_cpu_step
+from edge_ser.converters.finer_votes import with_room_for_finer_votes
 from edge_ser.converters.forms import FloatForm, quantizable
 from edge_ser.converters.measured import Measured
 from edge_ser.converters.step_graph import build_step, state_specs
@@ -32,7 +34,7 @@ from edge_ser.errors import EdgeSerError
 from edge_ser.models.checkpoint import load_student
 from edge_ser.parity import Parity, compare
 
-__all__ = ["both_ways", "main"]
+__all__ = ["each_way", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for clip in load_corpus(name, folder).clips
             if clip.label in checkpoint.student.config.labels
         ]
-        found = both_ways(
+        found = each_way(
             prepare(checkpoint, clips, options.calibration_clips, options.clips, seed=0)
         )
     except EdgeSerError as error:
@@ -73,8 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def both_ways(material: Material) -> dict[str, Parity]:
-    """How far INT8 for CPUs is from float with weights rounded alone and together."""
+def each_way(material: Material) -> dict[str, Parity]:
+    """How far INT8 for CPUs is from float with weights rounded alone and together.
+
+    The last has votes of the evidence in two roundings as well, as ``convert`` has them.
+    """
     weights = fold_student(material.checkpoint.student)
     config = material.checkpoint.student.config
     exact = build_step(weights, FloatForm())
@@ -83,17 +88,21 @@ def both_ways(material: Material) -> dict[str, Parity]:
         exact.onnx, state_specs(exact), quantizable(weights), material.ranged, size
     )
     together = Measured.of(report, input_covariances(exact, weights, material.ranged, size))
-    ways = {"each weight alone": replace(together, covariances={}), "together": together}
+    ways = {
+        "each weight alone": (replace(together, covariances={}), weights),
+        "together": (together, weights),
+        "together, votes twice": (together, with_room_for_finer_votes(weights)),
+    }
     float_logits = logits_of(exact, material.judged, size)
     return {
         name: compare(
             float_logits,
-            logits_of(build_cpu_step(way.for_cpu(weights), way.ranges), material.judged, size),
+            logits_of(build_cpu_step(way.for_cpu(form), way.ranges), material.judged, size),
             material.truth,
             config.labels,
             1.0,
         )
-        for name, way in ways.items()
+        for name, (way, form) in ways.items()
     }
 
 

@@ -19,6 +19,7 @@ from edge_ser.calibration.sensitivity import measure_sensitivity
 from edge_ser.converters.card import model_card
 from edge_ser.converters.covariances import input_covariances
 from edge_ser.converters.cpu_step import build_cpu_step
+from edge_ser.converters.finer_votes import with_room_for_finer_votes
 from edge_ser.converters.forms import FloatForm, quantizable
 from edge_ser.converters.half import to_half
 from edge_ser.converters.measured import Measured
@@ -87,7 +88,7 @@ class _Conversion:
         self._range_mels = [_mel(front_end, clip) for clip in ranged]
         self._mels = [_mel(front_end, clip) for clip in judged]
         self._truth = [config.labels.index(clip.label) for clip in judged]
-        self._weights = fold_student(checkpoint.student)
+        self._weights = with_room_for_finer_votes(fold_student(checkpoint.student))
         self._reference = build_step(self._weights, FloatForm())
         self._calibration = _calibration_of(checkpoint)
         self._float_parity: Parity | None = None

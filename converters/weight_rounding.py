@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ser.converters.compensation import compensated
+from edge_ser.converters.finer_votes import finer
 from edge_ser.converters.forms import Range, quantize_weight, union, unsigned_grid
 from edge_ser.converters.weights import AttentionWeights, ConvWeights, StepWeights
 
@@ -79,6 +80,9 @@ def rounded_weights(
             ratio = np.repeat(scales, [len(means[name]) for name in sources])
         return _rounded(layer, mean, ratio, bits, covariances.get(layer.name))
 
+    fuse = corrected(weights.fuse)
+    if weights.fuse.name not in keep:
+        fuse = finer(weights, fuse, corrected)
     return replace(
         weights,
         shallow=tuple(corrected(conv) for conv in weights.shallow),
@@ -86,7 +90,7 @@ def rounded_weights(
         high=tuple(corrected(conv) for conv in weights.high),
         middle_attention=corrected(weights.middle_attention),
         high_attention=corrected(weights.high_attention),
-        fuse=corrected(weights.fuse),
+        fuse=fuse,
     )
 
 

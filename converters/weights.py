@@ -64,7 +64,13 @@ class AttentionWeights:
 
 @dataclass(frozen=True)
 class StepWeights:
-    """All constants of the deployed step, in the order of the graph."""
+    """All constants of the deployed step, in the order of the graph.
+
+    Attributes:
+        votes: of the evidence of the depths, 0 where there is none. Its features are the last
+            four times as many of ``fuse``: each vote ``z``, each ``-z``, and as many for what
+            rounding takes from either, whose weights are zero until ``weight_rounding`` knows it.
+    """
 
     config: StudentConfig
     shallow: tuple[ConvWeights, ...]
@@ -78,6 +84,7 @@ class StepWeights:
     rest: Array
     prior: float
     span_tokens: float
+    votes: int = 0
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from edge_ser.audio import load_mono
 from edge_ser.calibration import FloatStepper, activation_ranges, choose_clips, part_speakers
 from edge_ser.converters.attention import pad_heads
 from edge_ser.converters.covariances import input_covariances
+from edge_ser.converters.finer_votes import with_room_for_finer_votes
 from edge_ser.converters.forms import FloatForm, quantizable
 from edge_ser.converters.measured import Measured
 from edge_ser.converters.step_graph import StepModel, build_step, state_specs
@@ -83,7 +84,7 @@ def our_form(material: Material, method: str) -> onnx.ModelProto:
     Args:
         method: one of ``edge_ser.calibration.METHODS``.
     """
-    weights = fold_student(material.checkpoint.student)
+    weights = with_room_for_finer_votes(fold_student(material.checkpoint.student))
     plain = build_step(weights, FloatForm())
     found = activation_ranges(
         plain.onnx,

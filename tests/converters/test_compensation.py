@@ -12,7 +12,7 @@ pytest.importorskip("onnx", reason="converters need onnx")
 from making.students import TINY, mel_of, random_student
 
 from benchmarks.model_optimizer.steps import Material
-from benchmarks.rounding import both_ways
+from benchmarks.rounding import each_way
 from edge_ser.calibration import activation_ranges
 from edge_ser.converters.compensation import compensated
 from edge_ser.converters.covariances import input_covariances
@@ -173,7 +173,7 @@ def test_the_step_for_cpus_is_nearer_to_the_float_step() -> None:
 def test_the_benchmark_finds_both_roundings_and_the_better_one() -> None:
     spec = LogMelSpec(n_mels=TINY.n_mels, step_frames=TINY.step_frames)
     student = random_student(TINY, 1)
-    found = both_ways(Material(Checkpoint(student, spec, {}), tuple(MELS[:3]), (MELS[3],), (0,)))
+    found = each_way(Material(Checkpoint(student, spec, {}), tuple(MELS[:3]), (MELS[3],), (0,)))
     alone, together = found["each weight alone"], found["together"]
     assert alone.steps == together.steps == MELS[3].shape[1] // TINY.step_frames
     assert 0 < together.mean_score_error < alone.mean_score_error
