@@ -29,7 +29,7 @@ from edge_ser.cli.options import corpus_folders
 from edge_ser.converters.convert import Request, convert
 from edge_ser.corpora import Clip, load_corpus
 from edge_ser.errors import EdgeSerError, InputError
-from edge_ser.files import write_text
+from edge_ser.files import check_writable, write_text
 from edge_ser.metrics import score
 from edge_ser.models.checkpoint import load_student, read_description
 from edge_ser.runtime import Recognizer
@@ -75,14 +75,18 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
+    place = options.run / "deployed.json"
     try:
+        check_writable(place)
         clips, extra = _clips(options.data), _clips(options.extra)
         report = measure(checkpoints, clips, options.context, options.calibration_method, extra)
+        show(report)
+        write_text(place, json.dumps(report, indent=1) + "\n")
     except EdgeSerError as error:
         print(f"crossval: {error}", file=sys.stderr)
         return error.exit_status
-    write_text(options.run / "deployed.json", json.dumps(report, indent=1) + "\n")
-    show(report)
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -155,10 +159,10 @@ def _checked(checkpoints: list[Path], clips: list[Clip]) -> str:
     """The protocol, in words: ``4-fold …``, or the folds by number where not all are there.
 
     Raises:
-        InputError: the folds are not of one kind or not of speakers, or ``clips`` lack speakers
-            of a test part.
+        InputError: the folds are not of one cross-validation or not of speakers, or ``clips``
+            lack speakers of a test part.
     """
-    facts = [read_description(path) for path in checkpoints]
+    facts = [_described(path) for path in checkpoints]
     labels, protocol = facts[0]["config"]["labels"], facts[0]["training"]["protocol"]
     if protocol == "random":
         raise InputError(
@@ -167,11 +171,20 @@ def _checked(checkpoints: list[Path], clips: list[Clip]) -> str:
         )
     given = {clip.speaker for clip in clips if clip.label in labels}
     tested: set[str] = set()
+    made = [facts[0]["training"].get(key) for key in ("recipe", "teacher")]
     for path, fact in zip(checkpoints, facts, strict=True):
-        if (fact["config"]["labels"], fact["training"]["protocol"]) != (labels, protocol):
+        alike = (fact["config"]["labels"], fact["training"]["protocol"]) == (labels, protocol)
+        if not alike or [fact["training"].get(key) for key in ("recipe", "teacher")] != made:
             raise InputError(
-                f"{path.parent}: its labels or protocol are not those of {checkpoints[0].parent}; "
-                "folds of one cross-validation belong in a folder of their own"
+                f"{path.parent}: its labels, protocol or recipe are not those of "
+                f"{checkpoints[0].parent}; folds of one cross-validation belong in a folder of "
+                "their own"
+            )
+        again = sorted(set(fact["training"]["test_speakers"]) & tested)
+        if again:
+            raise InputError(
+                f"{path.parent}: tests {again[0]}, whom another fold tests already; it is not of "
+                "the same cross-validation, so move it away"
             )
         lacking = sorted(set(fact["training"]["test_speakers"]) - given)
         if lacking:
@@ -184,6 +197,23 @@ def _checked(checkpoints: list[Path], clips: list[Clip]) -> str:
         return f"{len(checkpoints)}-fold {protocol}"
     names = ", ".join(path.parent.name.removeprefix("fold") for path in checkpoints)
     return f"folds {names} alone, {protocol}"
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself, if that is enough to test it.
+
+    Raises:
+        InputError: it is not.
+    """
+    facts = read_description(path)
+    training = facts.get("training")
+    if (
+        not isinstance(training, dict)
+        or not isinstance(training.get("test_speakers"), list)
+        or "protocol" not in training
+    ):
+        raise InputError(f"{path}: does not say on whom it is to be tested")
+    return facts
 
 
 def _figures(

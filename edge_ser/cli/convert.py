@@ -19,6 +19,8 @@ __all__ = ["add_arguments", "execute"]
 
 TARGETS = ("cpu", "tensorrt", "tensorrt-float", "float")
 
+_TOLD_OF_A_CORPUS = ("n", "speakers", "uar", "accuracy", "macro_f1")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of ``convert``."""
@@ -185,4 +187,21 @@ def _metrics(path: Path | None, context: int) -> dict[str, Any]:
             f"--metrics {path}: measured with --context {metrics['context']}, this pack has "
             f"{context}; give both the same"
         )
+    if not _is_cross_validation(metrics.get("cross_validation")):
+        raise InputError(
+            f"--metrics {path}: holds no cross_validation as `python -m benchmarks.crossval` "
+            "writes it to deployed.json of a run (results.json holds other figures)"
+        )
     return metrics
+
+
+def _is_cross_validation(found: Any) -> bool:
+    """Whether ``found`` has all that a model card tells of it."""
+    if not isinstance(found, dict) or not {"protocol", "precision", "corpora"} <= found.keys():
+        return False
+    figures = found["corpora"]
+    return isinstance(figures, dict) and all(
+        isinstance(of, dict)
+        and all(isinstance(of.get(key), int | float) for key in _TOLD_OF_A_CORPUS)
+        for of in figures.values()
+    )

@@ -181,6 +181,7 @@ def selection(
     from edge_ser.corpora.twins import without_twins
     from edge_ser.training.progress import say
 
+    _refuse_two_roles(options)
     labels = _labels(options.labels)
     others = "left out" if more is None else "heard without their label"
     tested = _clips(options.data, labels, others)
@@ -197,6 +198,19 @@ def selection(
         named = {fold.test[0].corpus: str(fold.index) for fold in folds}
         fold = named.get(fold, fold)
     return labels, tested, extra, folds, _chosen(fold, len(folds))
+
+
+def _refuse_two_roles(options: argparse.Namespace) -> None:
+    """A corpus that is tested on and trained on only would be heard twice, or before its test."""
+    roles: dict[str, str] = {}
+    for flag in ("data", "extra", "unlabelled"):
+        for name in corpus_folders(getattr(options, flag, [])):
+            if name in roles:
+                raise UsageError(
+                    f"{name} stands with --{roles[name]} and --{flag}; give each corpus once "
+                    "(clips of other labels are heard by distill without being asked for)"
+                )
+            roles[name] = flag
 
 
 def _protocol(folds: list[Fold]) -> str:

@@ -169,8 +169,16 @@ def _calibration(
 
     try:
         report = json.loads((out / "results.json").read_text())
+        whole = {"labels", "protocol", "corpora"} <= report.keys()
     except FileNotFoundError:
         return None
+    except (ValueError, AttributeError):
+        whole = False
+    if not whole:
+        raise UsageError(
+            f"{out / 'results.json'} is damaged; run the cross-validation again with --resume, "
+            "which keeps what was trained, then --fold all"
+        )
     if report.get("depth_evidence", False) is not recipe.depth_evidence:
         had = "without" if recipe.depth_evidence else "with"
         raise UsageError(

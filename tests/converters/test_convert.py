@@ -208,6 +208,21 @@ def test_figures_of_another_reach_are_refused(
     assert not (tmp_path / "pack").exists()
 
 
+@pytest.mark.parametrize(
+    "figures", ["{}", '{"cross_validation": 5}', '{"cross_validation": {"corpora": {"emodb": 1}}}']
+)
+def test_figures_that_a_card_cannot_tell_are_refused_at_once(
+    made: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], figures: str
+) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(figures)
+    assert run(made, tmp_path / "pack", "--metrics", str(path)) == 2
+    said = capsys.readouterr().err
+    assert f"--metrics {path}: holds no cross_validation" in said
+    assert "calibrating" not in said
+    assert not (tmp_path / "pack").exists()
+
+
 def test_a_shorter_attention_has_less_state(made: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "pack"
     flags = ["--targets", "cpu", "--without-test-speakers", "--ignore-gates"]

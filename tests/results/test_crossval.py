@@ -67,7 +67,7 @@ def test_folds_that_do_not_belong_together_or_lack_clips_are_told(tmp_path: Path
     with pytest.raises(InputError, match=r"fold1: no clip of its test speaker b; give --data"):
         _checked(paths, clips("a"))
     paths += checkpoints(tmp_path, {2: ["c"]}, "leave-one-speaker-out")
-    with pytest.raises(InputError, match=r"fold2: its labels or protocol are not those of"):
+    with pytest.raises(InputError, match=r"fold2: its labels, protocol or recipe are not those of"):
         _checked(paths, clips("a", "b", "c"))
 
 
@@ -79,6 +79,23 @@ def test_one_fold_is_no_cross_validation(
         monkeypatch.setattr("sys.argv", ["crossval", str(tmp_path), "--data", "emodb=E"])
         assert main() == 2
         assert says in capsys.readouterr().err
+
+
+def test_a_speaker_is_tested_once(tmp_path: Path) -> None:
+    paths = checkpoints(tmp_path, {0: ["a"], 1: ["b", "a"]})
+    with pytest.raises(InputError, match="fold1: tests a, whom another fold tests already"):
+        _checked(paths, clips("a", "b"))
+
+
+def test_folds_of_another_recipe_or_without_test_speakers_are_told(tmp_path: Path) -> None:
+    paths = checkpoints(tmp_path, {0: ["a"], 1: ["b"]})
+    other = {"protocol": "speaker-independent", "test_speakers": ["b"], "recipe": {"frames": 8}}
+    save_student(Checkpoint(random_student(), LogMelSpec(), other), paths[1])
+    with pytest.raises(InputError, match="fold1: its labels, protocol or recipe are not those"):
+        _checked(paths, clips("a", "b"))
+    save_student(Checkpoint(random_student(), LogMelSpec(), {}), paths[1])
+    with pytest.raises(InputError, match="does not say on whom it is to be tested"):
+        _checked(paths, clips("a", "b"))
 
 
 def test_random_folds_say_nothing_of_strangers(tmp_path: Path) -> None:

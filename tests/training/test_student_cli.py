@@ -89,6 +89,9 @@ def test_a_student_is_distilled_fold_by_fold_and_then_from_everyone(
     results.write_text(json.dumps(wider))
     assert run(distill, corpus, tmp_path / "run", *everyone) == 2
     assert "tested emodb, ravdess, not emodb" in capsys.readouterr().err
+    results.write_text('{"labels": []')
+    assert run(distill, corpus, tmp_path / "run", *everyone) == 2
+    assert "results.json is damaged" in capsys.readouterr().err
     results.write_text(json.dumps(report))
     older = tmp_path / "run" / "fold0" / "checkpoint.safetensors"
     checkpoint = load_student(older)
@@ -180,6 +183,9 @@ def test_what_cannot_be_distilled_is_told(
     distill = ("distill", "--teacher", str(encoder))
     assert run(distill, corpus, tmp_path, *FAST, "--layers", "7") == 2
     assert "has layers 0 to" in capsys.readouterr().err
+    for flag in ("--extra", "--unlabelled"):
+        assert run(distill, corpus, tmp_path, *FAST, flag, f"emodb={corpus}") == 2
+        assert f"emodb stands with --data and {flag}" in capsys.readouterr().err
     missing = ("--unlabelled", f"speech={tmp_path / 'nowhere'}")
     assert run(distill, corpus, tmp_path, *FAST, *missing) == 2
     assert "nowhere" in capsys.readouterr().err
