@@ -78,7 +78,7 @@ def main() -> int:
     place = options.run / "deployed.json"
     try:
         check_writable(place)
-        clips, extra = _clips(options.data), _clips(options.extra)
+        clips, extra = _clips(options.data, "--data"), _clips(options.extra, "--extra")
         report = measure(checkpoints, clips, options.context, options.calibration_method, extra)
         show(report)
         write_text(place, json.dumps(report, indent=1) + "\n")
@@ -90,10 +90,10 @@ def main() -> int:
     return 0
 
 
-def _clips(values: list[str]) -> list[Clip]:
+def _clips(values: list[str], flag: str) -> list[Clip]:
     return [
         clip
-        for name, folder in corpus_folders(values).items()
+        for name, folder in corpus_folders(values, flag).items()
         for clip in load_corpus(name, folder).clips
     ]
 

@@ -87,6 +87,11 @@ class _Conversion:
         self._front_end = front_end
         self._range_mels = [_mel(front_end, clip) for clip in ranged]
         self._mels = [_mel(front_end, clip) for clip in judged]
+        if all(float(np.ptp(mel)) == 0.0 for mel in self._range_mels):
+            raise InputError(
+                f"all {len(ranged)} calibration clips are silent ({ranged[0].path}, …); ranges of "
+                "silence would cut all speech off"
+            )
         self._truth = [config.labels.index(clip.label) for clip in judged]
         self._weights = with_room_for_finer_votes(fold_student(checkpoint.student))
         self._reference = build_step(self._weights, FloatForm())

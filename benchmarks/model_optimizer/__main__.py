@@ -68,7 +68,7 @@ def _run(options: argparse.Namespace) -> None:
     config = checkpoint.student.config
     clips = [
         clip
-        for name, folder in corpus_folders(options.calibration_data).items()
+        for name, folder in corpus_folders(options.calibration_data, "--calibration-data").items()
         for clip in load_corpus(name, folder).with_labels(config.labels).clips
     ]
     material = prepare(checkpoint, clips, options.calibration_clips, options.clips, options.seed)

@@ -160,6 +160,8 @@ def execute(options: argparse.Namespace) -> int:
             f"UAR {100 * parity['uar_change']:+.1f} points  "
             f"mean score error {parity['mean_score_error']:.4f}"
         )
+    for name, figures in (report.get("accuracy") or {}).items():
+        print(f"  {name:<9} UAR {figures['uar']:.3f} on {figures['n']} clips of test speakers")
     return 0
 
 
@@ -167,7 +169,7 @@ def _corpora(value: str) -> list[Corpus]:
     from edge_ser.corpora import NAMINGS, find_corpora, load_corpus
 
     if value.partition("=")[0] in NAMINGS:
-        ((name, folder),) = corpus_folders([value]).items()
+        ((name, folder),) = corpus_folders([value], "--calibration-data").items()
         return [load_corpus(name, folder)]
     return find_corpora(Path(value).expanduser())
 

@@ -85,8 +85,11 @@ def print_json(document: Any) -> None:
     sys.stdout.write("\n")
 
 
-def corpus_folders(values: list[str]) -> dict[str, Path]:
+def corpus_folders(values: list[str], flag: str = "--data") -> dict[str, Path]:
     """``corpus=DIR`` flags as a mapping.
+
+    Args:
+        flag: that the values were given with, for messages.
 
     Raises:
         UsageError: a value has no ``=``, or a corpus stands twice.
@@ -95,11 +98,11 @@ def corpus_folders(values: list[str]) -> dict[str, Path]:
     for value in values:
         name, equals, folder = value.partition("=")
         if not equals or not name or not folder:
-            raise UsageError(f"--data {value}: write it as corpus=DIR, for example emodb=~/emodb")
+            raise UsageError(f"{flag} {value}: write it as corpus=DIR, for example emodb=~/emodb")
         if name in folders:
-            raise UsageError(f"--data: {name} stands twice")
+            raise UsageError(f"{flag}: {name} stands twice")
         try:
             folders[name] = Path(folder).expanduser()
         except RuntimeError as error:  # ~ of nobody, or of a user without a home
-            raise UsageError(f"--data {value}: {error}") from error
+            raise UsageError(f"{flag} {value}: {error}") from error
     return folders

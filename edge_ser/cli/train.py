@@ -204,7 +204,7 @@ def _refuse_two_roles(options: argparse.Namespace) -> None:
     """A corpus that is tested on and trained on only would be heard twice, or before its test."""
     roles: dict[str, str] = {}
     for flag in ("data", "extra", "unlabelled"):
-        for name in corpus_folders(getattr(options, flag, [])):
+        for name in corpus_folders(getattr(options, flag, []), f"--{flag}"):
             if name in roles:
                 raise UsageError(
                     f"{name} stands with --{roles[name]} and --{flag}; give each corpus once "

@@ -118,7 +118,7 @@ def load_student(path: Path | str) -> Checkpoint:
         student = Student(StudentConfig.from_dict(description["config"]), frontend.silence)
         student.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
+        first = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise InputError(f"{path}: the checkpoint does not fit this edge-ser ({first})") from error
     for name, value in tensors.items():
         if not bool(torch.isfinite(value).all()):

@@ -48,6 +48,8 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any]:
     # torch.load has no error of its own; whatever it raises, the file is not what was saved.
     except Exception as error:
         said = str(error).partition("\n")[0] or type(error).__name__
+        if "weights_only" in said:  # how to load it in spite of that is no advice to follow
+            said = type(error).__name__
         raise InputError(
             f"{path}: cannot be read as the state of a training ({said}); delete it or leave "
             "--resume away to start anew"

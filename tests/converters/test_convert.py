@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +62,18 @@ def run(made: tuple[Path, Path], out: Path, *flags: str) -> int:
 @pytest.fixture(scope="module")
 def report(made: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("whole") / "pack"
-    assert run(made, out, "--without-test-speakers", *LOOSE) == 0
+    said = io.StringIO()
+    with redirect_stdout(said):
+        assert run(made, out, "--without-test-speakers", *LOOSE) == 0
     pack = open_pack(out)
     pack.verify()
     found: dict[str, Any] = json.loads(pack.read("report.json"))
-    return {**found, "page": pack.read("report.html").decode(), "manifest": pack.manifest}
+    return {
+        **found,
+        "said": said.getvalue(),
+        "page": pack.read("report.html").decode(),
+        "manifest": pack.manifest,
+    }
 
 
 def test_every_layer_is_rounded_alone_and_the_worst_are_named(report: dict[str, Any]) -> None:
@@ -87,6 +96,13 @@ def test_precision_is_chosen_from_what_was_measured(report: dict[str, Any]) -> N
     told = re.search(r"takes (\d+) µs", choice["reason"])
     assert told is not None
     assert float(told[1]) == pytest.approx(rows[chosen]["step_us"], abs=1.0)  # rounded twice
+
+
+def test_accuracy_on_test_speakers_is_told(report: dict[str, Any]) -> None:
+    for name, figures in report["accuracy"].items():
+        told = f"  {name:<9} UAR {figures['uar']:.3f} on {figures['n']} clips of test speakers"
+        assert told in report["said"]
+    assert set(report["accuracy"]) == {"float", "cpu"}
 
 
 def test_calibration_says_what_really_ran(report: dict[str, Any]) -> None:
@@ -187,6 +203,26 @@ def test_bad_flags_are_told(
     assert run(made, tmp_path / "pack", *flags) == 2
     assert told in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_silence_cannot_calibrate(
+    made: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = emodb_like(tmp_path / "emodb", ("03", "08", "09"), "WA")
+    for path in corpus.iterdir():
+        audio = path.read_bytes()
+        path.write_bytes(audio[:44] + bytes(len(audio) - 44))
+    assert run((made[0], corpus), tmp_path / "pack") == 2
+    assert "calibration clips are silent" in capsys.readouterr().err
+    assert not (tmp_path / "pack").exists()
+
+
+def test_a_flag_without_a_folder_is_named(
+    made: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["convert", str(made[0]), "--out", str(tmp_path / "pack")]
+    assert main([*command, "--calibration-data", "emodb="]) == 2
+    assert "--calibration-data emodb=: write it as corpus=DIR" in capsys.readouterr().err
 
 
 def test_one_emotion_cannot_calibrate(
