@@ -201,16 +201,26 @@ def selection(
 
 
 def _refuse_two_roles(options: argparse.Namespace) -> None:
-    """A corpus that is tested on and trained on only would be heard twice, or before its test."""
-    roles: dict[str, str] = {}
+    """A folder in two roles is heard twice; a corpus that is held out must not be heard at all.
+
+    Other files of a corpus may be given to train on: speakers that are tested are left out.
+    """
+    given: dict[str, tuple[str, Path]] = {}
     for flag in ("data", "extra", "unlabelled"):
-        for name in corpus_folders(getattr(options, flag, []), f"--{flag}"):
-            if name in roles:
+        for name, folder in corpus_folders(getattr(options, flag, []), f"--{flag}").items():
+            first, place = given.setdefault(name, (flag, folder))
+            if first == flag:
+                continue
+            if options.protocol == "held-out-corpus":
                 raise UsageError(
-                    f"{name} stands with --{roles[name]} and --{flag}; give each corpus once "
-                    "(clips of other labels are heard by distill without being asked for)"
+                    f"{name} stands with --{first} and --{flag}, but held-out-corpus tests on a "
+                    "corpus of which nothing was heard; give it once"
                 )
-            roles[name] = flag
+            if place.resolve() == folder.resolve():
+                raise UsageError(
+                    f"{name} stands with --{first} and --{flag}, so each of its clips would be "
+                    "heard twice; give it once (distill hears clips of other labels anyway)"
+                )
 
 
 def _protocol(folds: list[Fold]) -> str:

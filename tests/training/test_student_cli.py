@@ -185,7 +185,10 @@ def test_what_cannot_be_distilled_is_told(
     assert "has layers 0 to" in capsys.readouterr().err
     for flag in ("--extra", "--unlabelled"):
         assert run(distill, corpus, tmp_path, *FAST, flag, f"emodb={corpus}") == 2
-        assert f"emodb stands with --data and {flag}" in capsys.readouterr().err
+        assert f"emodb stands with --data and {flag}, so each" in capsys.readouterr().err
+        out = ("--protocol", "held-out-corpus", flag, f"emodb={corpus.parent}")
+        assert run(distill, corpus, tmp_path, *FAST, *out) == 2
+        assert f"emodb stands with --data and {flag}, but held-out" in capsys.readouterr().err
     missing = ("--unlabelled", f"speech={tmp_path / 'nowhere'}")
     assert run(distill, corpus, tmp_path, *FAST, *missing) == 2
     assert "nowhere" in capsys.readouterr().err
