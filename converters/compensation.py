@@ -11,15 +11,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ser.converters.forms import RowGrid
+
 __all__ = ["compensated"]
 
 _DAMPING = 0.01  # of the mean variance, added to every input's: what never varied can be anything
 
 
 def compensated(
-    weight: NDArray[np.float32], covariance: NDArray[np.float64], bits: int
+    weight: NDArray[np.float32], covariance: NDArray[np.float64], grid: RowGrid
 ) -> NDArray[np.float32]:
-    """``weight`` on the grid that ``forms.quantize_weight`` will find for it again.
+    """``weight`` on ``grid``, the largest of each output as it was.
 
     Only the deviation of the outputs is kept small; their mean is the bias's to correct.
 
@@ -27,17 +29,17 @@ def compensated(
         weight: ``(c_out, c_in / groups, kernel)``.
         covariance: of the inputs of one output, ``(groups, n, n)`` with
             ``n = c_in / groups * kernel`` in the order of ``weight``.
-        bits: of a weight, symmetric, with a scale for each output.
+        grid: of each output.
     """
     c_out = len(weight)
     rows = weight.reshape(c_out, -1).astype(np.float64)
-    largest = 2 ** (bits - 1) - 1
     peak = np.abs(rows).argmax(axis=1)
-    scale = np.maximum(np.abs(rows).max(axis=1), 1e-8) / largest
+    scale = np.maximum(np.abs(rows).max(axis=1), 1e-8) / grid.peak
     per_group = c_out // len(covariance)
     for group, inputs in enumerate(covariance):
         own = slice(group * per_group, (group + 1) * per_group)
-        _round_rows(rows[own], scale[own], peak[own], inputs, largest)
+        most = (grid.peak[own], grid.others[own])
+        _round_rows(rows[own], scale[own], peak[own], inputs, *most)
     return rows.reshape(weight.shape).astype(np.float32)
 
 
@@ -46,7 +48,8 @@ def _round_rows(
     scale: NDArray[np.float64],
     peak: NDArray[np.int64],
     covariance: NDArray[np.float64],
-    largest: int,
+    largest: NDArray[np.int64],
+    others: NDArray[np.int64],
 ) -> None:
     """Round ``rows`` in place, the inputs that vary most first."""
     n = rows.shape[1]
@@ -61,7 +64,7 @@ def _round_rows(
     place_of[order] = np.arange(n)
     peak_place, sign = place_of[peak], np.sign(rows[np.arange(len(rows)), peak])
     for place in range(n):
-        stored = np.clip(np.round(left[:, place] / scale), -largest, largest)
+        stored = np.clip(np.round(left[:, place] / scale), -others, others)
         # The largest weight of each output stays the largest, for it makes the scale.
         stored = np.where(peak_place == place, sign * largest, stored)
         error = (left[:, place] - stored * scale) / factor[place, place]

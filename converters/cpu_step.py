@@ -38,7 +38,8 @@ __all__ = ["WEIGHT_BITS", "build_cpu_step"]
 _MICROSOFT = "com.microsoft"
 WEIGHT_BITS = 7
 """Of the 8 bits of a weight: kernels of x86 processors without VNNI add two products in 16
-bits, which 8-bit weights can overflow."""
+bits, which 8-bit weights can overflow. Those of convolutions have up to 8, see
+``RowGrid.of_pairs``."""
 
 
 def build_cpu_step(
@@ -110,7 +111,7 @@ class _CpuStep:
         g, out = self._g, self._grids[conv.name]
         assert x.grid is not None
         assert out is not None
-        stored, scales = quantize_weight(conv.weight, WEIGHT_BITS)
+        stored, scales = quantize_weight(conv.weight, WEIGHT_BITS, conv.scales)
         bias = np.clip(np.round(conv.bias / (x.grid.scale * scales)), -(2**31), 2**31 - 1)
         inputs: list[Value | str] = [
             x,

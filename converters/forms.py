@@ -19,6 +19,11 @@ __all__ = [
 ]
 
 
+MOST_OF_A_PAIR = 128
+"""Steps of two weights together whose products with 255 still fit in 16 bits: 255 * 128 < 2**15."""
+_LEAST_OF_OTHERS = 16
+
+
 @dataclass(frozen=True)
 class Range:
     """What an activation spans in real units."""
@@ -137,13 +142,57 @@ def signed_grid(span: Range) -> Grid:
     return Grid(max(abs(span.low), abs(span.high), 1e-6) / 127.0, 0)
 
 
+@dataclass(frozen=True)
+class RowGrid:
+    """The grid of each output's weights, symmetric.
+
+    Attributes:
+        scales: ``(c_out,)``, of one step.
+        peak: ``(c_out,)``, steps of the largest weight.
+        others: ``(c_out,)``, most steps of any other.
+    """
+
+    scales: NDArray[np.float32]
+    peak: NDArray[np.int64]
+    others: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, weight: NDArray[np.float32], bits: int) -> RowGrid:
+        """With ``bits`` for each weight."""
+        largest = np.full(len(weight), 2 ** (bits - 1) - 1)
+        peak = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
+        return cls((np.maximum(peak, 1e-8) / largest).astype(np.float32), largest, largest)
+
+    @classmethod
+    def of_pairs(cls, weight: NDArray[np.float32]) -> RowGrid:
+        """With 8 bits, but no two weights of an output above ``MOST_OF_A_PAIR`` together.
+
+        A shortcut that is folded into a convolution makes one weight of each output several times
+        the others. Kernels of x86 processors without VNNI add two products of 8 bits in 16, which
+        two large weights would overflow, but one large weight beside small ones does not. So such
+        an output has a grid that is finer than one of 7 bits, which keeps every weight small.
+        """
+        size = np.sort(np.abs(weight.reshape(len(weight), -1)), axis=1)
+        first = np.maximum(size[:, -1], 1e-8)
+        second = size[:, -2] if size.shape[1] > 1 else np.zeros_like(first)
+        # Rounding together needs some room for the others to grow into.
+        shared = np.floor(MOST_OF_A_PAIR * first / (first + second))
+        peak = np.clip(shared, MOST_OF_A_PAIR // 2, MOST_OF_A_PAIR - _LEAST_OF_OTHERS)
+        peak = peak.astype(np.int64)
+        return cls((first / peak).astype(np.float32), peak, MOST_OF_A_PAIR - peak)
+
+
 def quantize_weight(
-    weight: NDArray[np.float32], bits: int
+    weight: NDArray[np.float32], bits: int, scales: NDArray[np.float32] | None = None
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric per output channel: stored ``int8`` weights and ``(c_out,)`` scales."""
-    largest = 2 ** (bits - 1) - 1
-    peak = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
-    scales = (np.maximum(peak, 1e-8) / largest).astype(np.float32)
+    """Symmetric per output channel: stored ``int8`` weights and ``(c_out,)`` scales.
+
+    Args:
+        bits: of a weight.
+        scales: of weights that are on a grid of their own already.
+    """
+    largest = 127 if scales is not None else 2 ** (bits - 1) - 1
+    scales = RowGrid.of(weight, bits).scales if scales is None else scales
     stored = np.round(weight / scales[:, None, None])
     return np.clip(stored, -largest, largest).astype(np.int8), scales
 

@@ -9,8 +9,9 @@ small.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from edge_ser.converters.compensation import compensated
 from edge_ser.converters.finer_votes import finer
-from edge_ser.converters.forms import Range, quantize_weight, union, unsigned_grid
+from edge_ser.converters.forms import Range, RowGrid, quantize_weight, union, unsigned_grid
 from edge_ser.converters.weights import AttentionWeights, ConvWeights, StepWeights
 
 __all__ = ["product_inputs", "rounded_weights"]
@@ -78,7 +79,13 @@ def rounded_weights(
             spans = [crossed if name.endswith(".out") else ranges[name] for name in sources]
             scales = np.array([unsigned_grid(span).scale for span in spans], np.float32)
             ratio = np.repeat(scales, [len(means[name]) for name in sources])
-        return _rounded(layer, mean, ratio, bits, covariances.get(layer.name))
+        # What is fused, and the attentions, are products of the step for CPUs, not convolutions.
+        paired = ranges is not None and len(sources) == 1 and isinstance(layer, ConvWeights)
+        grid = RowGrid.of_pairs if paired else partial(RowGrid.of, bits=bits)
+        rounded, scales = _rounded(layer, mean, ratio, grid, covariances.get(layer.name))
+        if isinstance(rounded, ConvWeights) and paired:
+            return replace(rounded, scales=scales)
+        return rounded
 
     fuse = corrected(weights.fuse)
     if weights.fuse.name not in keep:
@@ -98,10 +105,14 @@ def _rounded(
     layer: Layer,
     mean: Array,
     ratio: Array,
-    bits: int,
+    grid_of: Callable[[Array], RowGrid],
     covariance: NDArray[np.float64] | None,
-) -> Layer:
-    """``layer`` with weights on their grid and a bias that keeps the mean of each output."""
+) -> tuple[Layer, Array]:
+    """``layer`` with weights on their grid and a bias that keeps the mean of each output.
+
+    Returns:
+        The layer, and the scales of its grid.
+    """
     weight = layer.weight
     c_out, per_group, kernel = weight.shape
     groups = len(mean) // per_group
@@ -112,14 +123,18 @@ def _rounded(
         if groups == 1:
             by = np.repeat(ratio.astype(np.float64), kernel)
             covariance = covariance / np.outer(by, by)
-        scaled = compensated(scaled, covariance, bits)
-    stored, scales = quantize_weight(scaled, bits)
+        grid = grid_of(scaled)
+        scaled = compensated(scaled, covariance, grid)
+    else:
+        grid = grid_of(scaled)
+    stored, scales = quantize_weight(scaled, 8, grid.scales)
     rounded = stored * scales[:, None, None]
     if groups == 1:
         rounded = rounded / ratio[None, :, None]
     # Each output channel reads the inputs of its group.
     seen = np.repeat(mean.reshape(groups, per_group), c_out // groups, axis=0)
     shift = np.einsum("oik,oi->o", rounded - weight, seen)
-    return replace(
+    done = replace(
         layer, weight=rounded.astype(np.float32), bias=(layer.bias - shift).astype(np.float32)
     )
+    return done, scales

@@ -26,6 +26,7 @@ class ConvWeights:
         bias: ``(c_out,)``.
         history: input frames kept from earlier steps.
         before: input value before the stream begins.
+        scales: ``(c_out,)`` of weights that are rounded, where their size does not tell them.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ConvWeights:
     groups: int
     history: int
     before: float
+    scales: Array | None = None
 
     @property
     def c_in(self) -> int:

@@ -17,7 +17,7 @@ from edge_ser.calibration import activation_ranges
 from edge_ser.converters.compensation import compensated
 from edge_ser.converters.covariances import input_covariances
 from edge_ser.converters.cpu_step import WEIGHT_BITS, build_cpu_step
-from edge_ser.converters.forms import FloatForm, Range, quantizable, quantize_weight
+from edge_ser.converters.forms import FloatForm, Range, RowGrid, quantizable, quantize_weight
 from edge_ser.converters.step_graph import build_step, state_specs
 from edge_ser.converters.stepping import logits_of
 from edge_ser.converters.weight_rounding import rounded_weights
@@ -52,7 +52,7 @@ def output_error(error: NDArray[np.float64], covariance: NDArray[np.float64]) ->
 def test_the_weights_lie_on_the_grid_that_rounding_finds_again(bits: int) -> None:
     weight = np.random.default_rng(0).normal(size=(12, 8, 3)).astype(np.float32)
     covariance = np.stack([correlated(24, seed) for seed in range(2)])
-    found = compensated(weight, covariance, bits)
+    found = compensated(weight, covariance, RowGrid.of(weight, bits))
     np.testing.assert_allclose(plain(found, bits), found, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(quantize_weight(found, bits)[1], quantize_weight(weight, bits)[1])
 
@@ -61,14 +61,16 @@ def test_the_weights_lie_on_the_grid_that_rounding_finds_again(bits: int) -> Non
 def test_outputs_err_less_where_inputs_vary_together(bits: int) -> None:
     weight = np.random.default_rng(1).normal(size=(32, 16, 3)).astype(np.float32)
     covariance = np.stack([correlated(48, seed) for seed in range(4)])
-    with_it = output_error(compensated(weight, covariance, bits) - weight, covariance)
+    with_it = output_error(
+        compensated(weight, covariance, RowGrid.of(weight, bits)) - weight, covariance
+    )
     without = output_error(plain(weight, bits) - weight, covariance)
     assert with_it < 0.5 * without
 
 
 def test_independent_inputs_are_rounded_each_on_its_own() -> None:
     weight = np.random.default_rng(2).normal(size=(6, 10, 1)).astype(np.float32)
-    found = compensated(weight, np.eye(10)[None], 5)
+    found = compensated(weight, np.eye(10)[None], RowGrid.of(weight, 5))
     np.testing.assert_allclose(found, plain(weight, 5), rtol=1e-5, atol=1e-7)
 
 
@@ -77,7 +79,7 @@ def test_inputs_that_never_vary_do_no_harm() -> None:
     covariance = correlated(10, 0)
     covariance[:4], covariance[:, :4] = 0.0, 0.0
     for varying in (covariance, np.zeros((10, 10))):
-        found = compensated(weight, varying[None], 7)
+        found = compensated(weight, varying[None], RowGrid.of(weight, 7))
         assert np.isfinite(found).all()
         step = np.abs(weight).max(axis=(1, 2)) / 63
         assert np.abs(found - weight)[:, :4].max() <= 0.51 * step.max()
