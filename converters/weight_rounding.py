@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,9 +83,11 @@ def rounded_weights(
         paired = ranges is not None and len(sources) == 1 and isinstance(layer, ConvWeights)
         grid = RowGrid.of_pairs if paired else partial(RowGrid.of, bits=bits)
         rounded, scales = _rounded(layer, mean, ratio, grid, covariances.get(layer.name))
-        if isinstance(rounded, ConvWeights) and paired:
-            return replace(rounded, scales=scales)
-        return rounded
+        if not paired:
+            return rounded
+        convolution: Any = rounded
+        marked: Layer = replace(convolution, scales=scales)
+        return marked
 
     fuse = corrected(weights.fuse)
     if weights.fuse.name not in keep:
