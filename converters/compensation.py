@@ -34,7 +34,7 @@ def compensated(
     c_out = len(weight)
     rows = weight.reshape(c_out, -1).astype(np.float64)
     peak = np.abs(rows).argmax(axis=1)
-    scale = np.maximum(np.abs(rows).max(axis=1), 1e-8) / grid.peak
+    scale = grid.scales.astype(np.float64)
     per_group = c_out // len(covariance)
     for group, inputs in enumerate(covariance):
         own = slice(group * per_group, (group + 1) * per_group)

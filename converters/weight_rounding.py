@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ __all__ = ["product_inputs", "rounded_weights"]
 
 Array = NDArray[np.float32]
 Layer = TypeVar("Layer", ConvWeights, AttentionWeights)
+GridOf = Callable[[Array], RowGrid]
 
 
 def product_inputs(weights: StepWeights) -> dict[str, tuple[str, ...]]:
@@ -68,9 +69,7 @@ def rounded_weights(
     """
     inputs = product_inputs(weights)
 
-    def corrected(layer: Layer) -> Layer:
-        if layer.name in keep:
-            return layer
+    def rounded(layer: ConvWeights | AttentionWeights, grid: GridOf) -> tuple[Array, Array, Array]:
         sources = inputs[layer.name]
         mean = np.concatenate([means[name] for name in sources])
         ratio = np.ones(len(mean), np.float32)
@@ -79,56 +78,54 @@ def rounded_weights(
             spans = [crossed if name.endswith(".out") else ranges[name] for name in sources]
             scales = np.array([unsigned_grid(span).scale for span in spans], np.float32)
             ratio = np.repeat(scales, [len(means[name]) for name in sources])
-        # What is fused, and the attentions, are products of the step for CPUs, not convolutions.
-        paired = ranges is not None and len(sources) == 1 and isinstance(layer, ConvWeights)
-        grid = RowGrid.of_pairs if paired else partial(RowGrid.of, bits=bits)
-        rounded, scales = _rounded(layer, mean, ratio, grid, covariances.get(layer.name))
-        if not paired:
-            return rounded
-        convolution: Any = rounded
-        marked: Layer = replace(convolution, scales=scales)
-        return marked
+        return _rounded(layer, mean, ratio, grid, covariances.get(layer.name))
 
-    fuse = corrected(weights.fuse)
+    def product(layer: Layer) -> Layer:
+        if layer.name in keep:
+            return layer
+        weight, bias, _ = rounded(layer, partial(RowGrid.of, bits=bits))
+        return replace(layer, weight=weight, bias=bias)
+
+    def convolution(conv: ConvWeights) -> ConvWeights:
+        if ranges is None or conv.name in keep:  # only the step for CPUs has kernels of pairs
+            return product(conv)
+        weight, bias, scales = rounded(conv, RowGrid.of_pairs)
+        return replace(conv, weight=weight, bias=bias, scales=scales)
+
+    fuse = product(weights.fuse)
     if weights.fuse.name not in keep:
-        fuse = finer(weights, fuse, corrected)
+        fuse = finer(weights, fuse, product)
     return replace(
         weights,
-        shallow=tuple(corrected(conv) for conv in weights.shallow),
-        middle=tuple(corrected(conv) for conv in weights.middle),
-        high=tuple(corrected(conv) for conv in weights.high),
-        middle_attention=corrected(weights.middle_attention),
-        high_attention=corrected(weights.high_attention),
+        shallow=tuple(convolution(conv) for conv in weights.shallow),
+        middle=tuple(convolution(conv) for conv in weights.middle),
+        high=tuple(convolution(conv) for conv in weights.high),
+        middle_attention=product(weights.middle_attention),
+        high_attention=product(weights.high_attention),
         fuse=fuse,
     )
 
 
 def _rounded(
-    layer: Layer,
+    layer: ConvWeights | AttentionWeights,
     mean: Array,
     ratio: Array,
-    grid_of: Callable[[Array], RowGrid],
+    grid_of: GridOf,
     covariance: NDArray[np.float64] | None,
-) -> tuple[Layer, Array]:
-    """``layer`` with weights on their grid and a bias that keeps the mean of each output.
-
-    Returns:
-        The layer, and the scales of its grid.
-    """
+) -> tuple[Array, Array, Array]:
+    """Weights on their grid, a bias that keeps the mean of each output, and the grid's scales."""
     weight = layer.weight
     c_out, per_group, kernel = weight.shape
     groups = len(mean) // per_group
     scaled = weight
     if groups == 1:
         scaled = (weight * ratio[None, :, None]).astype(np.float32)
+    grid = grid_of(scaled)
     if covariance is not None:
         if groups == 1:
             by = np.repeat(ratio.astype(np.float64), kernel)
             covariance = covariance / np.outer(by, by)
-        grid = grid_of(scaled)
         scaled = compensated(scaled, covariance, grid)
-    else:
-        grid = grid_of(scaled)
     stored, scales = quantize_weight(scaled, 8, grid.scales)
     rounded = stored * scales[:, None, None]
     if groups == 1:
@@ -136,7 +133,4 @@ def _rounded(
     # Each output channel reads the inputs of its group.
     seen = np.repeat(mean.reshape(groups, per_group), c_out // groups, axis=0)
     shift = np.einsum("oik,oi->o", rounded - weight, seen)
-    done = replace(
-        layer, weight=rounded.astype(np.float32), bias=(layer.bias - shift).astype(np.float32)
-    )
-    return done, scales
+    return rounded.astype(np.float32), (layer.bias - shift).astype(np.float32), scales

@@ -12,7 +12,8 @@ pytest.importorskip("onnx", reason="the converter needs onnx")
 
 from making.students import random_student
 
-from benchmarks.crossval import _checked, _confidence, _parted, _resampled, main
+from benchmarks.crossval import _checked, _parted, main
+from benchmarks.pooled import _confidence, _resampled
 from edge_ser.corpora import Clip
 from edge_ser.errors import InputError
 from edge_ser.frontend import LogMelSpec
