@@ -10,8 +10,8 @@ from edge_ser.cli.bounds import real, whole
 __all__ = ["FLAGS", "add_arguments", "given"]
 
 FLAGS = (
-    "epochs", "batch_size", "learning_rate", "weight_decay", "ema", "dropout", "head_dropout",
-    "masks",
+    "epochs", "batch_size", "learning_rate", "muon_rate", "weight_decay", "ema", "dropout",
+    "head_dropout", "masks",
 )  # fmt: skip
 """Their names among the parsed options."""
 
@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--epochs", type=whole(1), metavar="N")
     group.add_argument("--batch-size", type=whole(2, 4096), metavar="N", help="clips at once")
     group.add_argument("--learning-rate", type=real(above=True), metavar="R")
+    group.add_argument(
+        "--muon-rate",
+        type=real(0),
+        metavar="R",
+        help="learning rate of hidden matrices by Muon; 0 leaves them to AdamW",
+    )
     group.add_argument("--weight-decay", type=real(0), metavar="R")
     group.add_argument(
         "--ema",

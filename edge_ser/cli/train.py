@@ -277,7 +277,7 @@ def need_training_packages() -> None:
     """
     from edge_ser.errors import MissingExtra
 
-    for package in ("torch", "lightning_fabric", "safetensors", "soundfile"):
+    for package in ("torch", "lightning_fabric", "pytorch_optimizer", "safetensors", "soundfile"):
         try:
             __import__(package)
         except ImportError:

@@ -65,6 +65,7 @@ def recipe_of(options: argparse.Namespace, labels: tuple[str, ...], taught: bool
         options,
         epochs="epochs",
         learning_rate="learning_rate",
+        muon_rate="muon_rate",
         ema="ema",
         weight_decay="weight_decay",
     )

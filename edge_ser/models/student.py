@@ -143,6 +143,11 @@ class Student(nn.Module):
         self.mel_mean.copy_(mean)
         self.mel_scale.copy_(1.0 / deviation.clamp(min=1e-3))
 
+    @property
+    def readouts(self) -> nn.ModuleList:
+        """The last layer, off which the verdict is read."""
+        return nn.ModuleList([self.classifier])
+
     def depth_weights(self) -> Tensor:
         """Weights of the shallow, intermediate and high depth, three that sum to 1."""
         return torch.softmax(self.depth_logits, dim=0)

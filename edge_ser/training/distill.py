@@ -186,13 +186,14 @@ class DistillLoss:
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Which states the tokens of a row have just heard, and which tokens heard one.
 
-        The first tokens of a crop answer for states of the ``delay_frames`` before it, which
-        they guess from what follows: 80 ms of 2.56 s.
+        The first tokens of a crop would answer for states of the ``delay_frames`` before it,
+        of which they have heard nothing: they answer for none.
         """
         frames = (np.arange(n_tokens) + 0.5) * (batch.mel.shape[2] / n_tokens) - self.delay_frames
+        heard = frames >= 0
         frames = frames + int(batch.origin[row])
         index = (frames * self.states_per_frame).astype(np.int64)
-        inside = (frames >= 0) & (index < n_states)
+        inside = heard & (frames >= 0) & (index < n_states)
         return index[inside], inside
 
     def _states(self, guesses: list[Tensor], views: list[TeacherView], batch: Batch) -> Tensor:

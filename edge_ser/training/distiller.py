@@ -63,6 +63,14 @@ class Distiller(nn.Module):
         judged = layers * len(c.labels)
         self.evidence_head = nn.Conv1d(c.fused, judged, 1) if evidence else None
 
+    @property
+    def readouts(self) -> nn.ModuleList:
+        """The heads and the last layer, off which everything is read."""
+        heads = (*self.state_heads, self.summary_head, self.evidence_head)
+        return nn.ModuleList(
+            [*self.student.readouts, *(head for head in heads if head is not None)]
+        )
+
     def forward(self, mel: Tensor, context: int | None = None) -> Guesses:
         """What the student says of ``(batch, n_mels, frames) float32`` and its heads guess."""
         output = self.student(mel, context)

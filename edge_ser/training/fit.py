@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from edge_ser.errors import InputError, UsageError
+from edge_ser.training.optimizers import make_optimizer
 from edge_ser.training.processes import engine
 from edge_ser.training.progress import say
 from edge_ser.training.state import check_same_run, read_state, save_state
@@ -39,6 +40,8 @@ class FitSettings:
     """How long and how fast to learn.
 
     Attributes:
+        muon_rate: learning rate of hidden matrices and kernels by Muon; 0 leaves them to AdamW,
+            see ``make_optimizer``.
         tuned_rate: learning rate of ``model.tuned``, where a model has parts that were trained
             before.
         ema: decay per batch of the weight average that is validated and kept.
@@ -48,6 +51,7 @@ class FitSettings:
     epochs: int = 90
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
+    muon_rate: float = 0.0
     tuned_rate: float = 1e-5
     warmup_epochs: float = 2.0
     clip_norm: float = 5.0
@@ -115,8 +119,12 @@ def fit(
     rank, world = fabric.global_rank, fabric.world_size
     shaped = {**(recipe or {}), **asdict(settings)}
     torch.manual_seed(settings.seed)
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(model, settings), lr=settings.learning_rate, fused=True
+    optimizer = make_optimizer(
+        model,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        muon_rate=settings.muon_rate,
+        tuned_rate=settings.tuned_rate,
     )
     average = AveragedModel(model, avg_fn=_warm_average(settings.ema), use_buffers=True)
     steps_per_epoch = len(batches) // world
@@ -265,18 +273,3 @@ def _warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tens
         return average + (current - average) * (1 - keep)
 
     return update
-
-
-def _parameter_groups(model: nn.Module, settings: FitSettings) -> list[dict[str, Any]]:
-    """Decay matrices and kernels only, never biases, norms, depth weights or what is tuned."""
-    part = getattr(model, "tuned", None)
-    tuned = list(part.parameters()) if isinstance(part, nn.Module) else []
-    known = {id(p) for p in tuned}
-    new = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in new if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in new if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if tuned:
-        groups.append({"params": tuned, "weight_decay": 0.0, "lr": settings.tuned_rate})
-    return groups

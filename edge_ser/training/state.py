@@ -23,6 +23,9 @@ _FREE = {"epochs", "fit", "linear", "members", "validation_share"}
 """What may change between a run and its resumption: more epochs or members; which clips are held
 back shows in the clips that are heard, and the rest does not shape the weights."""
 
+_ONCE: dict[str, Any] = {"muon_rate": 0.0}
+"""Settings that older versions did not save, as they were then."""
+
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` so that the file is there whole or not at all.
@@ -89,7 +92,7 @@ def check_same_run(
             f"{path}: was trained for {state['epoch']} epochs already, {epochs} are asked for; "
             "ask for as many or more, or leave --resume away to start anew"
         )
-    before = dict(_flat(json.loads(state.get("settings", "{}"))))
+    before = {**_ONCE, **dict(_flat(json.loads(state.get("settings", "{}"))))}
     for name, value in _flat(json.loads(json.dumps(settings))):
         # What an older version did not save cannot be compared.
         if name in before and before[name] != value:

@@ -221,6 +221,12 @@ def test_evidence_is_asked_for_where_it_lies_in_time() -> None:
     perfect = (where.floor().clamp(0, n_states - 1) / n_states)[:, None].expand(-1, 3, -1)
     assert loss._moments(perfect, heard, batch).item() == pytest.approx(0.0, abs=1e-6)
     assert loss._moments(perfect.roll(3, dims=2), heard, batch).item() > 1e-3
+    # The first two tokens of a crop have heard nothing of what lies the delay before them.
+    unheard = perfect.clone()
+    unheard[..., :2] = 9.0
+    assert loss._moments(unheard, heard, batch).item() == pytest.approx(0.0, abs=1e-6)
+    unheard[..., 2] = 9.0
+    assert loss._moments(unheard, heard, batch).item() > 1e-3
 
 
 def test_a_label_of_two_speakers_can_be_taught_whatever_the_seed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -83,8 +84,11 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     assert not all(torch.equal(weights(other)[k], v) for k, v in weights(first).items())
 
 
-def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
-    whole = run(tmp_path / "whole.pt")
+@pytest.mark.parametrize("muon_rate", [0.0, 0.05])
+def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path, muon_rate: float) -> None:
+    settings = replace(SETTINGS, muon_rate=muon_rate)
+    whole = run(tmp_path / "whole.pt", settings)
+    assert accuracy(whole.model) > 0.8
 
     class PullThePlugError(Exception):
         pass
@@ -97,8 +101,8 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
 
     plug.calls = 0  # type: ignore[attr-defined]
     with pytest.raises(PullThePlugError):
-        fit(network(), Points(), loss, plug, SETTINGS, tmp_path / "state.pt")
-    resumed = run(tmp_path / "state.pt", resume=True)
+        fit(network(), Points(), loss, plug, settings, tmp_path / "state.pt")
+    resumed = run(tmp_path / "state.pt", settings, resume=True)
     assert [record["epoch"] for record in resumed.history] == [1, 2, 3, 4]
     assert resumed.epoch == whole.epoch
     assert all(torch.equal(weights(resumed)[k], v) for k, v in weights(whole).items())
@@ -111,6 +115,18 @@ def test_what_heard_other_clips_is_not_resumed(tmp_path: Path) -> None:
             network(), Points(), loss, accuracy, SETTINGS, tmp_path / "state.pt",
             resume=True, heard="b",
         )  # fmt: skip
+
+
+def test_a_state_from_before_there_was_muon_is_adamws(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    run(path)
+    state = torch.load(path, weights_only=True)
+    settings = json.loads(state["settings"])
+    del settings["muon_rate"]
+    torch.save({**state, "settings": json.dumps(settings)}, path)
+    with pytest.raises(InputError, match=r"muon_rate 0\.0, not 0\.1"):
+        run(path, replace(SETTINGS, muon_rate=0.1), resume=True)
+    assert run(path, resume=True).epoch
 
 
 def test_what_another_recipe_made_is_not_resumed(
@@ -133,6 +149,7 @@ def test_what_another_recipe_made_is_not_resumed(
         ({**same, "config": {"heads": 4}}, longer, r"config\.heads 2, not 4"),
         (same, replace(longer, seed=9), "seed 3, not 9"),
         (same, replace(longer, learning_rate=1.0), r"learning_rate 0\.05, not 1"),
+        (same, replace(longer, muon_rate=0.1), r"muon_rate 0\.0, not 0\.1"),
         (same, replace(SETTINGS, epochs=2), "trained for 5 epochs already, 2 are"),
     ):
         with pytest.raises(InputError, match=message):
