@@ -98,7 +98,11 @@ def _teacher(training: Mapping[str, Any]) -> list[str]:
         return []
     weights = {name: weight for name, weight in teacher["weights"].items() if weight}
     lessons = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
-    fit = f", {recipe['fit']['epochs']} epochs, seed {recipe['fit']['seed']}" if recipe else ""
+    fit = ""
+    if recipe:
+        how = recipe["fit"]
+        muon = f" by Muon at {how['muon_rate']:g}" if how.get("muon_rate") else ""
+        fit = f", {how['epochs']} epochs{muon}, seed {how['seed']}"
     return [
         f"Teacher: {teacher['classifier']}; layers {', '.join(map(str, teacher['layers']))} of the "
         f"frozen encoder `{teacher['encoder']}`. Lessons: {lessons}{fit}. Clips of labels that "

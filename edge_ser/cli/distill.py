@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edge_ser.cli import train
 from edge_ser.cli.bounds import layer_numbers, real
 from edge_ser.cli.options import print_json
+from edge_ser.cli.train_data import all_clips, selection
 from edge_ser.lessons import DistillWeights
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def execute(options: argparse.Namespace) -> int:
         flags = ", ".join(f"--{name}" for name in LESSONS)
         raise UsageError(f"nothing to learn: every lesson weighs 0; raise one of {flags}")
 
-    labels, tested, extra, folds, chosen = train.selection(
+    labels, tested, extra, folds, chosen = selection(
         options, lambda labelled: heard_only(options, labelled)
     )
     if options.fold == "all":
@@ -123,6 +124,6 @@ def heard_only(options: argparse.Namespace, labelled: set[Clip]) -> list[Clip]:
     """
     from dataclasses import replace
 
-    given = [*train.all_clips(options.data), *train.all_clips(options.extra)]
+    given = [*all_clips(options.data), *all_clips(options.extra)]
     others = [clip for clip in given if clip not in labelled]
-    return others + [replace(clip, label="") for clip in train.all_clips(options.unlabelled)]
+    return others + [replace(clip, label="") for clip in all_clips(options.unlabelled)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_ser.cli.train import all_clips
+from edge_ser.cli.train_data import all_clips
 from edge_ser.corpora import load_speech
 from edge_ser.errors import InputError
 
