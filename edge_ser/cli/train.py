@@ -153,7 +153,8 @@ def _refuse_idle_flags(options: argparse.Namespace) -> None:
     Raises:
         UsageError: naming the first.
     """
-    idle: tuple[str, ...] = () if options.model == "student" else ("warp", "voices", "clean_share")
+    of_students = ("warp", "voices", "clean_share", "muon_rate")
+    idle: tuple[str, ...] = () if options.model == "student" else of_students
     if options.model.startswith("baseline-"):
         idle += learning.FLAGS
     given = [flag for flag in idle if getattr(options, flag) is not None]
@@ -200,9 +201,9 @@ def need_training_packages() -> None:
     """
     from edge_ser.errors import MissingExtra
 
-    for package in ("torch", "lightning_fabric", "pytorch_optimizer", "safetensors", "soundfile"):
+    for package in ("torch", "lightning-fabric", "pytorch-optimizer", "safetensors", "soundfile"):
         try:
-            __import__(package)
+            __import__(package.replace("-", "_"))
         except ImportError:
             raise MissingExtra(package, "train", "train models") from None
 

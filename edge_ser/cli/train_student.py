@@ -167,6 +167,7 @@ def _calibration(
     """
     from edge_ser.errors import UsageError
     from edge_ser.models.checkpoint import read_description
+    from edge_ser.training.state import SETTINGS_ONCE
 
     try:
         report = json.loads((out / "results.json").read_text())
@@ -201,6 +202,8 @@ def _calibration(
 
     def kept(training: dict[str, Any]) -> Any:
         found = json.loads(json.dumps({name: training.get(name) for name in ("recipe", "teacher")}))
+        if found["recipe"]:
+            found["recipe"]["fit"] = {**SETTINGS_ONCE, **found["recipe"]["fit"]}
         if teacher is None:  # its folds choose their epoch, on all speakers it is given
             del found["recipe"]["fit"]["epochs"]
         return found

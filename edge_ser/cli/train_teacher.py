@@ -318,7 +318,6 @@ def _recipe(options: argparse.Namespace, labels: tuple[str, ...]) -> TeacherReci
         options,
         epochs="epochs",
         learning_rate="learning_rate",
-        muon_rate="muon_rate",
         ema="ema",
         weight_decay="weight_decay",
         unfreeze_rate="tuned_rate",

@@ -188,7 +188,8 @@ def fit(
             if not torch.isfinite(norm):
                 raise InputError(
                     f"{name}: the loss is {value.item():g} in epoch {epoch} and its gradient no "
-                    "finite number; take a lower --learning-rate and leave --resume away"
+                    "finite number; take a lower --learning-rate, or --muon-rate, and leave "
+                    "--resume away"
                 )
             optimizer.step()
             optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""The optimizer of a training: AdamW, or Muon for what lies between a network's two ends."""
+"""The optimizer of a training: AdamW, or Muon for all matrices but those read off."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def make_optimizer(
     Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024; steps
     scaled after Liu et al., "Muon is scalable for LLM training", 2025, section 2.2) makes the
     momentum of a matrix nearly orthogonal before it steps, so that all directions are learnt at
-    one pace and not those of the loudest features first. A kernel is a matrix of its outputs.
-    Matrices of ``model.readouts``, where it has that attribute, stay with AdamW: they are only
-    read off, and what is read off is spread over more features then.
+    one pace and not those of the loudest features first. A kernel counts as one matrix with a
+    row for each output, also where its channels are grouped. Matrices of ``model.readouts``,
+    where it has that attribute, stay with AdamW; docs/distil.md tells what that is worth.
 
     Only matrices and kernels decay, never biases, norms, depth weights or what is tuned.
 
@@ -60,7 +60,14 @@ def make_optimizer(
     except ImportError:
         raise MissingExtra("pytorch-optimizer", "train", "train with Muon") from None
     adam = {"lr": learning_rate, "betas": (0.9, 0.999), "eps": 1e-8, "use_muon": False}
-    muon = {"lr": muon_rate, "weight_decay": weight_decay, "use_adjusted_lr": True}
+    muon = {
+        "lr": muon_rate,
+        "weight_decay": weight_decay,
+        "use_adjusted_lr": True,
+        "momentum": 0.95,
+        "nesterov": True,
+        "ns_steps": 5,
+    }
     made: Optimizer = Muon(
         [{"params": hidden, "use_muon": True, **muon}, *({**adam, **group} for group in groups)]
     )

@@ -13,7 +13,7 @@ import torch
 from edge_ser.errors import InputError
 from edge_ser.files import replace_file
 
-__all__ = ["check_same_run", "read_state", "save_state"]
+__all__ = ["SETTINGS_ONCE", "check_same_run", "read_state", "save_state"]
 
 _KEYS = (
     "model", "average", "optimizer", "scheduler", "rng", "best", "best_score", "best_epoch",
@@ -23,8 +23,8 @@ _FREE = {"epochs", "fit", "linear", "members", "validation_share"}
 """What may change between a run and its resumption: more epochs or members; which clips are held
 back shows in the clips that are heard, and the rest does not shape the weights."""
 
-_ONCE: dict[str, Any] = {"muon_rate": 0.0}
-"""Settings that older versions did not save, as they were then."""
+SETTINGS_ONCE: dict[str, Any] = {"muon_rate": 0.0}
+"""Settings of a fit that older versions did not save, as they were then."""
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ def check_same_run(
             f"{path}: was trained for {state['epoch']} epochs already, {epochs} are asked for; "
             "ask for as many or more, or leave --resume away to start anew"
         )
-    before = {**_ONCE, **dict(_flat(json.loads(state.get("settings", "{}"))))}
+    before = {**SETTINGS_ONCE, **dict(_flat(json.loads(state.get("settings", "{}"))))}
     for name, value in _flat(json.loads(json.dumps(settings))):
         # What an older version did not save cannot be compared.
         if name in before and before[name] != value:

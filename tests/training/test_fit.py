@@ -12,6 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("lightning_fabric", reason="training needs lightning-fabric")
+pytest.importorskip("pytorch_optimizer", reason="Muon needs pytorch-optimizer")
 
 from edge_ser.errors import InputError, OutputError
 from edge_ser.training.batches import Batch
@@ -106,6 +107,8 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path, muon_rate
     assert [record["epoch"] for record in resumed.history] == [1, 2, 3, 4]
     assert resumed.epoch == whole.epoch
     assert all(torch.equal(weights(resumed)[k], v) for k, v in weights(whole).items())
+    other = run(tmp_path / "other.pt", replace(settings, muon_rate=0.1))
+    assert not torch.equal(weights(other)["0.weight"], weights(whole)["0.weight"])
 
 
 def test_what_heard_other_clips_is_not_resumed(tmp_path: Path) -> None:

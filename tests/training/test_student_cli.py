@@ -6,17 +6,26 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
-for package in ("lightning_fabric", "audiomentations", "sklearn", "soundfile", "onnx"):
+for package in (
+    "lightning_fabric",
+    "pytorch_optimizer",
+    "audiomentations",
+    "sklearn",
+    "soundfile",
+    "onnx",
+):
     pytest.importorskip(package)
 
 from edge_ser.cli import main
 from edge_ser.cli.main import build_parser
 from edge_ser.cli.train_student import recipe_of
 from edge_ser.labels import SIX_LABELS
+from edge_ser.models import checkpoint
 from edge_ser.models.checkpoint import load_student, save_student
 
 FAST = ("--size", "small", "--workers", "1", "--voices", "1", "--learning-rate", "0.005")
@@ -142,6 +151,17 @@ def test_a_plain_student_of_everyone_takes_its_own_epochs_but_no_other_recipe(
     assert run(plain, corpus, tmp_path, *FAST, "--epochs", "2") == 0
     everyone = (*FAST, "--epochs", "1", "--fold", "all")
     assert run(plain, corpus, tmp_path, *everyone) == 0
+    # Folds of a version that knew no Muon are of the same recipe without it.
+    described = checkpoint.read_description
+
+    def older(path: Path) -> dict[str, Any]:
+        description = described(path)
+        del description["training"]["recipe"]["fit"]["muon_rate"]
+        return description
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "read_description", older)
+        assert run(plain, corpus, tmp_path, *everyone) == 0
     capsys.readouterr()
     assert run(plain, corpus, tmp_path, *everyone, "--batch-size", "16") == 2
     assert "was trained by another recipe than this one" in capsys.readouterr().err
@@ -199,19 +219,20 @@ def test_what_cannot_be_distilled_is_told(
 
 @pytest.mark.parametrize(
     ("verb", "taught", "defaults"),
-    [("distill", True, (16, 6e-3, 32)), ("train student", False, (8, 2e-3, 40))],
+    [("distill", True, (16, 6e-3, 1.5e-2, 24)), ("train student", False, (8, 2e-3, 0.0, 40))],
 )
 def test_each_way_of_learning_has_its_steps_unless_told(
-    verb: str, taught: bool, defaults: tuple[int, float, int]
+    verb: str, taught: bool, defaults: tuple[int, float, float, int]
 ) -> None:
-    def steps(*flags: str) -> tuple[int, float, int]:
+    def steps(*flags: str) -> tuple[int, float, float, int]:
         arguments = [*verb.split(), "--data", "emodb=x", "--out", "y", *flags]
         recipe = recipe_of(build_parser(arguments).parse_args(arguments), SIX_LABELS, taught)
-        return recipe.batch_size, recipe.fit.learning_rate, recipe.fit.epochs
+        fit = recipe.fit
+        return recipe.batch_size, fit.learning_rate, fit.muon_rate, fit.epochs
 
     assert steps() == defaults
-    told = ("--batch-size", "4", "--learning-rate", "0.1", "--epochs", "3")
-    assert steps(*told) == (4, 0.1, 3)
+    told = ("--batch-size", "4", "--learning-rate", "0.1", "--muon-rate", "0.2", "--epochs", "3")
+    assert steps(*told) == (4, 0.1, 0.2, 3)
 
 
 def test_the_teacher_alone_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:

@@ -211,6 +211,7 @@ def test_wrong_flags_are_refused(
         assert flags[0] in capsys.readouterr().err
     for kind, flag in (
         ("cross-attention", "--warp"), ("depth-weighted", "--clean-share"),
+        ("cross-attention", "--muon-rate"),
         ("baseline-egemaps", "--dropout"), ("baseline-encoder", "--learning-rate"),
         ("baseline-egemaps", "--validation"), ("student", "--validation"),
     ):  # fmt: skip
