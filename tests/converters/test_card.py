@@ -28,7 +28,10 @@ def test_the_bundled_card_is_what_the_converter_writes(
     assert model_card(*bundled) == written
     assert "All of it is acted speech." in written
     assert "layers 1, 2, 3 of the frozen encoder" in written
-    assert "Lessons: states 2, verdict 0.25, evidence 0.5, 32 epochs, seed 0." in written
+    assert (
+        "Lessons: states 2, verdict 0.25, evidence 0.5, 24 epochs by Muon at 0.015, seed 0."
+        in written
+    )
 
 
 def test_a_student_without_a_teacher_has_a_card_too(
