@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--learning-rate", type=real(above=True), metavar="R")
     group.add_argument(
         "--muon-rate",
-        type=real(0),
+        type=real(0, 1),
         metavar="R",
         help="learning rate of a student's hidden matrices by Muon; 0 leaves them to AdamW",
     )

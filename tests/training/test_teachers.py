@@ -206,7 +206,13 @@ def test_wrong_flags_are_refused(
         assert message in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.npz"))  # nothing was computed before it was told
     assert train("depth-weighted", corpus, tmp_path / "x", "--depths", "deepest") == 2
-    for flags in (("--dropout", "1"), ("--masks", "-1"), ("--ema", "1"), ("--weight-decay", "x")):
+    for flags in (
+        ("--dropout", "1"),
+        ("--masks", "-1"),
+        ("--ema", "1"),
+        ("--muon-rate", "2"),
+        ("--weight-decay", "x"),
+    ):
         assert train("depth-weighted", corpus, tmp_path / "x", *flags) == 2
         assert flags[0] in capsys.readouterr().err
     for kind, flag in (
