@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--muon-rate",
         type=real(0, 1),
         metavar="R",
-        help="learning rate of a student's hidden matrices by Muon; 0 leaves them to AdamW",
+        help="learning rate of a student's hidden matrices by Muon, while --learning-rate is that "
+        "of all else by AdamW; 0 leaves them to AdamW too",
     )
     group.add_argument("--weight-decay", type=real(0), metavar="R")
     group.add_argument(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from edge_ser.errors import InputError, UsageError
+from edge_ser.training.finite import check_weights, ran_away
 from edge_ser.training.optimizers import make_optimizer
 from edge_ser.training.processes import engine
 from edge_ser.training.progress import say
@@ -110,8 +111,8 @@ def fit(
             decides holds for all.
 
     Raises:
-        InputError: the saved state is of another run, or cannot be written; the loss is no
-            finite number any more.
+        InputError: the saved state is of another run, or cannot be written; the loss or the
+            weights are no finite numbers any more.
         OutputError: the disk is full; the state of the epoch before is still there.
     """
     if fabric is None:
@@ -147,15 +148,15 @@ def fit(
         check_same_run(state_path, state, heard, shaped, settings.epochs)
         try:
             model.load_state_dict(state["model"])
-        except RuntimeError as error:
+            average.load_state_dict(state["average"])
+            optimizer.load_state_dict(state["optimizer"])
+            scheduler.load_state_dict(state["scheduler"])
+            torch.set_rng_state(state["rng"].cpu())
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(
-                f"{state_path}: is the state of another model, so it cannot be resumed; "
-                "take another --out, or leave --resume away to start anew"
+                f"{state_path}: is the state of another model or optimizer, or damaged, so it "
+                "cannot be resumed; take another --out, or leave --resume away to start anew"
             ) from error
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        scheduler.load_state_dict(state["scheduler"])
-        torch.set_rng_state(state["rng"].cpu())
         best, best_score, best_epoch = state["best"], state["best_score"], state["best_epoch"]
         history, first = json.loads(state["history"]), state["epoch"] + 1
         say(f"{name}: resumed after epoch {state['epoch']}")
@@ -186,10 +187,9 @@ def fit(
                 wrapped, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False
             )
             if not torch.isfinite(norm):
-                raise InputError(
+                raise ran_away(
                     f"{name}: the loss is {value.item():g} in epoch {epoch} and its gradient no "
-                    "finite number; take a lower --learning-rate, or --muon-rate, and leave "
-                    "--resume away"
+                    "finite number"
                 )
             optimizer.step()
             optimizer.zero_grad()
@@ -203,6 +203,8 @@ def fit(
             for buffer in average.module.buffers():
                 if buffer.is_floating_point():
                     buffer.copy_(fabric.all_reduce(buffer.clone(), reduce_op="mean"))
+        # The last step has no gradient after it that would tell.
+        check_weights(average.module.state_dict(), f"{name}, epoch {epoch}")
         average.eval()
         if validate is None:
             record_score = float(epoch)

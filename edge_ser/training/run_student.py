@@ -150,8 +150,8 @@ def train_fold(
             f"{len(held)} clips of {len({clip.speaker for clip in held})} validation speakers, "
             "which also chose the epoch",
         )
-    _save(student, recipe, (*fold.train, *extra), facts, out)
     result = _result(student, bank, fold, epoch)
+    _save(student, recipe, (*fold.train, *extra), facts, out)
     _write_predictions(result, labels, out)
     return result
 
@@ -241,8 +241,10 @@ def _train(
         heard=digest(clips, recipe.config.labels),
         recipe={**descent, "teacher": teacher.facts() if teacher else {}},
     )
-    write_text(out / "history.json", json.dumps(fitted.history, indent=1))
     student.cpu()
+    # Of everyone nothing is tested, and what follows is fitted on what the student makes of clips.
+    clip_logits(student, bank, clips[:1], recipe.config.step_frames)
+    write_text(out / "history.json", json.dumps(fitted.history, indent=1))
     if teacher is not None and not teacher.teaches_labels:
         fit_readout(student, bank, clips)
     evidence = None

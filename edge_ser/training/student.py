@@ -16,6 +16,7 @@ from edge_ser.corpora import Clip
 from edge_ser.metrics import score
 from edge_ser.training.bank import FeatureBank
 from edge_ser.training.batches import Batch, padded_clips, speech_span
+from edge_ser.training.finite import check_logits
 
 __all__ = [
     "StudentLoss",
@@ -79,13 +80,18 @@ def mel_statistics(bank: FeatureBank, clips: Sequence[Clip]) -> tuple[Tensor, Te
 def clip_logits(
     model: nn.Module, bank: FeatureBank, clips: Sequence[Clip], step_frames: int
 ) -> list[NDArray[np.float32]]:
-    """Logits ``(steps, labels) float32`` of every step of each clean clip."""
+    """Logits ``(steps, labels) float32`` of every step of each clean clip.
+
+    Raises:
+        InputError: one is no finite number.
+    """
     rows: list[NDArray[np.float32]] = []
     device = next(model.parameters()).device
     for start in range(0, len(clips), _CLIPS_AT_ONCE):
         features = [bank.clean(clip) for clip in clips[start : start + _CLIPS_AT_ONCE]]
         mel, last = padded_clips(features, bank.spec.silence, step_frames)
         logits = model(mel.to(device)).logits.cpu().numpy()
+        check_logits(logits)
         rows += [row[: end + 1] for row, end in zip(logits, last, strict=True)]
     return rows
 

@@ -20,6 +20,7 @@ from edge_ser.corpora.folds import apart_from, random_validation_split
 from edge_ser.files import replace_file, write_text
 from edge_ser.models.cross_attention import CrossAttentionModel
 from edge_ser.models.depth_weighted import DepthWeightedConfig, DepthWeightedModel
+from edge_ser.training.finite import check_logits
 from edge_ser.training.fit import fit
 from edge_ser.training.linear_member import LinearMember
 from edge_ser.training.processes import is_first
@@ -108,7 +109,11 @@ class TeacherLoss:
 def predict(
     model: nn.Module, features: TeacherFeatures, clips: Sequence[Clip]
 ) -> NDArray[np.float32]:
-    """Logits ``(clips, labels)`` of the speech of each clean clip, 12 s of it at most."""
+    """Logits ``(clips, labels)`` of the speech of each clean clip, 12 s of it at most.
+
+    Raises:
+        InputError: one is no finite number.
+    """
     device = next(model.parameters()).device
     # Clips of like length side by side: little padding, and the same result as one by one.
     length = [features.spans[clip][0][1] - features.spans[clip][0][0] for clip in clips]
@@ -121,11 +126,13 @@ def predict(
             begin, end = features.spans[clip][0]
             windows.append((begin, min(end, begin + _LONGEST_S)))
         inputs = assemble(features.tracks, some, [0] * len(some), windows)
-        logits = model(**{name: value.to(device) for name, value in inputs.items()})
-        parts.append(logits.cpu().numpy())
+        verdicts = model(**{name: value.to(device) for name, value in inputs.items()})
+        parts.append(verdicts.cpu().numpy())
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
-    return np.asarray(np.concatenate(parts)[back], np.float32)
+    logits = np.asarray(np.concatenate(parts)[back], np.float32)
+    check_logits(logits)
+    return logits
 
 
 def train_teacher_fold(

@@ -18,7 +18,8 @@ def pack_checks(_: Tree, answers: Answers) -> Iterator[Check]:
     if pack.get("problem"):
         yield Check(
             "pack", "fail", str(pack["problem"]),
-            "edge-ser pack rollback, or edge-ser pack use bundled",
+            "edge-ser pack rollback, or edge-ser pack use bundled; if it is the bundled one, "
+            "install edge-ser again",
         )  # fmt: skip
     else:
         trial = "; the service has not come up with it yet" if store.get("on_trial") else ""

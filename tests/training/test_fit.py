@@ -165,6 +165,30 @@ def test_a_loss_that_explodes_is_told(tmp_path: Path) -> None:
         run(tmp_path / "state.pt", settings)
 
 
+@pytest.mark.parametrize("rates", [{"learning_rate": 1e38}, {"weight_decay": 1e40}])
+def test_weights_that_run_away_in_the_last_step_are_told(
+    tmp_path: Path, rates: dict[str, float]
+) -> None:
+    class One(Points):
+        def __len__(self) -> int:
+            return 1
+
+    settings = replace(SETTINGS, epochs=1, warmup_epochs=0.0, **rates)
+    with pytest.raises(InputError, match=r"epoch 1: .*weight is no finite .* --weight-decay"):
+        fit(network(), One(), loss, None, settings, tmp_path / "state.pt")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("part", ["average", "optimizer", "scheduler", "rng"])
+def test_a_state_with_a_damaged_part_is_told(tmp_path: Path, part: str) -> None:
+    path = tmp_path / "state.pt"
+    run(path)
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, part: torch.zeros(1) if part == "rng" else {}}, path)
+    with pytest.raises(InputError, match=r"state\.pt: is the state of another model or optim"):
+        run(path, resume=True)
+
+
 def test_a_full_disk_loses_no_state(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     path = tmp_path / "state.pt"

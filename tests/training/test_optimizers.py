@@ -52,10 +52,12 @@ def test_muon_takes_hidden_matrices_and_adamw_all_else() -> None:
 
 
 def test_a_step_of_muon_is_nearly_orthogonal_and_as_long_as_one_of_adamw() -> None:
-    step = moved(distiller(), muon_rate=0.1)["student.middle.0.conv.weight"]
-    singular = torch.linalg.svdvals(step.flatten(1))
-    assert singular.max() < 2.0 * singular.min()
-    assert step.square().mean().sqrt() == pytest.approx(0.1 * 0.2, rel=0.3)
+    steps = moved(distiller(), muon_rate=0.1)
+    for layer in ("middle", "shallow"):  # a small matrix, and a wide one
+        step = steps[f"student.{layer}.0.conv.weight"]
+        singular = torch.linalg.svdvals(step.flatten(1))
+        assert singular.max() < 2.0 * singular.min()
+        assert step.square().mean().sqrt() == pytest.approx(0.1 * 0.2, rel=0.3)
 
 
 def test_all_weights_are_adamws_without_a_rate_for_muon() -> None:
@@ -63,6 +65,21 @@ def test_all_weights_are_adamws_without_a_rate_for_muon() -> None:
     steps = moved(model, learning_rate=0.1)
     assert all(step.abs().min() > 0.09 for step in steps.values())
     assert isinstance(make_optimizer(model, learning_rate=0.1, weight_decay=0.1), torch.optim.AdamW)
+
+
+def test_beside_muon_adamw_steps_as_it_does_alone() -> None:
+    ends = []
+    for muon_rate in (0.0, 0.1):
+        model = distiller()
+        optimizer = make_optimizer(model, learning_rate=0.1, weight_decay=0.3, muon_rate=muon_rate)
+        torch.manual_seed(1)
+        for _ in range(3):
+            for p in model.parameters():
+                p.grad = torch.randn_like(p) * 1e-3
+            optimizer.step()
+        ends.append(model.state_dict())
+    for name in ("student.fuse_norm.bias", "student.classifier.weight", "evidence_head.weight"):
+        torch.testing.assert_close(ends[0][name], ends[1][name], atol=1e-5, rtol=1e-4)
 
 
 def test_only_matrices_decay() -> None:
@@ -90,6 +107,8 @@ def test_what_was_trained_before_has_a_rate_of_its_own() -> None:
         steps = moved(Tuned(), learning_rate=0.1, muon_rate=muon_rate, tuned_rate=0.001)
         assert steps["tuned.weight"].abs().max() == pytest.approx(0.001, rel=0.05)
         assert steps["new.bias"].abs().max() == pytest.approx(0.1, rel=0.05)
+        heavy = moved(Tuned(), muon_rate=muon_rate, tuned_rate=0.001, weight_decay=900.0)
+        assert heavy["tuned.weight"].abs().max() == pytest.approx(0.001, rel=0.05)  # no decay
 
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,6 +218,30 @@ def test_what_cannot_be_distilled_is_told(
 
 
 @pytest.mark.parametrize(
+    ("taught", "flags"),
+    [
+        (True, ("--fold", "all", "--learning-rate", "1e38", "--batch-size", "64")),
+        (True, ("--fold", "0", "--weight-decay", "1e30")),
+        (False, ("--fold", "0", "--learning-rate", "1e9")),
+    ],
+)
+def test_a_training_that_ran_away_leaves_no_checkpoint(
+    corpus: Path,
+    encoder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    taught: bool,
+    flags: tuple[str, ...],
+) -> None:
+    distill = ("distill", "--teacher", str(encoder), "--layers", "0,1")
+    command = distill if taught else ("train", "student")
+    assert run(command, corpus, tmp_path, *FAST, "--epochs", "1", *flags) == 2
+    told = capsys.readouterr().err
+    assert "the training ran away; take a lower --learning-rate, --muon-rate or" in told
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} <= {"state.pt"}
+
+
+@pytest.mark.parametrize(
     ("verb", "taught", "defaults"),
     [("distill", True, (16, 6e-3, 1.5e-2, 24)), ("train student", False, (8, 2e-3, 0.0, 40))],
 )
